@@ -48,7 +48,7 @@ class FeedmeshError(Exception):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.reason = _upper_snake(cls.__name__)
+        cls.reason = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).upper()
         # The first class of a name wins: a later namesake (a test's, a service's) must not change
         # which class a client raises. The test of the tree fails on namesakes.
         FeedmeshError.by_reason.setdefault(cls.reason, cls)
@@ -168,7 +168,3 @@ class ConfigFaults(FeedmeshError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults: tuple[str, ...] = tuple(faults)
-
-
-def _upper_snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
