@@ -1,0 +1,1 @@
+"""feedmesh: the services, the chassis beneath them, and the `feedmesh` command."""
