@@ -35,13 +35,14 @@ class FeedmeshError(Exception):
     """The root: a message that says what is wrong and what to do, and facts for machines.
 
     `reason` is the class name in UPPER_SNAKE and identifies the class across processes, so two classes
-    must not share a name. Fact values are turned into text; they are public, so keep secrets out.
+    must not share a name. Fact values are turned into text; they are public, so keep secrets out. A subclass
+    keeps this constructor: a client builds it from the message and the facts.
     """
 
     reason: ClassVar[str] = "FEEDMESH_ERROR"
     by_reason: ClassVar[dict[str, type[FeedmeshError]]] = {}
 
-    def __init__(self, message: str = "", **facts: object) -> None:
+    def __init__(self, message: str = "", /, **facts: object) -> None:
         super().__init__(message)
         self.message = message
         self.facts: dict[str, str] = {key: str(value) for key, value in facts.items()}

@@ -1,0 +1,53 @@
+"""What a call carries along: its request id, the time left, its consistency token.
+
+The server's envelope sets it, the log and outgoing calls read it. A contextvar, because both worlds have
+it: grpcio runs each threaded call in a context of its own, asyncio each task.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+
+REQUEST_ID_KEY: Final = "x-request-id"
+TOKEN_KEY: Final = "feedmesh-token-bin"
+_REQUEST_ID_CHARS_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """One incoming call."""
+
+    request_id: str
+    deadline: float | None
+    """On `time.monotonic()`, the reserve for answering already taken off; None: a stream without one."""
+    token: bytes | None = None
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, possibly negative; None without a deadline."""
+        return None if self.deadline is None else self.deadline - time.monotonic()
+
+
+_CALL: ContextVar[CallContext | None] = ContextVar("feedmesh_call", default=None)
+
+
+def current() -> CallContext | None:
+    """The call being served; None outside of one (start-up, background threads)."""
+    return _CALL.get()
+
+
+def enter(call: CallContext) -> None:
+    """Make `call` the current one, until the thread's or task's context ends."""
+    _CALL.set(call)
+
+
+def request_id_from(sent: str | bytes | None) -> str:
+    """The caller's id, cut to a bounded length, or a new one."""
+    if sent:
+        text = sent.decode("ascii", "replace") if isinstance(sent, bytes) else sent
+        return text[:_REQUEST_ID_CHARS_MAX]
+    # Not uuid4: it reads the kernel's entropy on every call, and a request id need not be secret.
+    return f"{random.getrandbits(64):016x}"
