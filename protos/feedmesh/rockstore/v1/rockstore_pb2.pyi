@@ -27,19 +27,23 @@ class GetObjectsRequest(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     IDS_U64_FIELD_NUMBER: _builtins.int
+    KINDS_U8_FIELD_NUMBER: _builtins.int
     kind: _type_pb2.ObjectKind.ValueType
-    """Their kind."""
+    """Their kind, when all are of one kind."""
     ids_u64: _builtins.bytes
     """Ids, at most 5,000."""
+    kinds_u8: _builtins.bytes
+    """ObjectKind of each id as one byte, aligned: what a page draws comes in one batch. Empty: all are of `kind`."""
     def __init__(
         self,
         *,
         kind: _type_pb2.ObjectKind.ValueType = ...,
         ids_u64: _builtins.bytes = ...,
+        kinds_u8: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids_u64", b"ids_u64", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids_u64", b"ids_u64", "kind", b"kind", "kinds_u8", b"kinds_u8"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -57,7 +57,7 @@ class RockstoreServiceServicer:
     """
 
     def GetObjects(self, request, context):
-        """Objects of one kind, in the order asked for.
+        """Objects in the order asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

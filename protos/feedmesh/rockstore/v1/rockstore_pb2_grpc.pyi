@@ -34,7 +34,7 @@ class RockstoreServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RockstoreServiceAsyncStub: ...
     GetObjects: _grpc.UnaryUnaryMultiCallable[_rockstore_pb2.GetObjectsRequest, _rockstore_pb2.GetObjectsResponse]
-    """Objects of one kind, in the order asked for."""
+    """Objects in the order asked for."""
     GetFeatureRows: _grpc.UnaryUnaryMultiCallable[_rockstore_pb2.GetFeatureRowsRequest, _rockstore_pb2.GetFeatureRowsResponse]
     """Feature rows of one kind as matrices. Ids of other hosts are refused with WRONG_SHARD."""
     GetSchema: _grpc.UnaryUnaryMultiCallable[_rockstore_pb2.GetSchemaRequest, _rockstore_pb2.GetSchemaResponse]
@@ -46,7 +46,7 @@ class RockstoreServiceAsyncStub(RockstoreServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetObjects: _aio.UnaryUnaryMultiCallable[_rockstore_pb2.GetObjectsRequest, _rockstore_pb2.GetObjectsResponse]  # type: ignore[assignment]
-    """Objects of one kind, in the order asked for."""
+    """Objects in the order asked for."""
     GetFeatureRows: _aio.UnaryUnaryMultiCallable[_rockstore_pb2.GetFeatureRowsRequest, _rockstore_pb2.GetFeatureRowsResponse]  # type: ignore[assignment]
     """Feature rows of one kind as matrices. Ids of other hosts are refused with WRONG_SHARD."""
     GetSchema: _aio.UnaryUnaryMultiCallable[_rockstore_pb2.GetSchemaRequest, _rockstore_pb2.GetSchemaResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class RockstoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rockstore_pb2.GetObjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rockstore_pb2.GetObjectsResponse, _abc.Awaitable[_rockstore_pb2.GetObjectsResponse]]:
-        """Objects of one kind, in the order asked for."""
+        """Objects in the order asked for."""
 
     @_abc_1.abstractmethod
     def GetFeatureRows(
