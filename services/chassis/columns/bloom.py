@@ -22,6 +22,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from services.chassis.columns.mixing import mix64_kernel
+from services.chassis.columns.packed import unpack_u8
 from services.chassis.errors import BadRequest, LimitExceeded
 
 BITS_MIN = 512
@@ -86,7 +87,7 @@ class BloomFilter:
     bits: NDArray[np.uint8]
     hash_count: int
     seed: int
-    count: int
+    item_count: int
 
     @classmethod
     def build(
@@ -107,24 +108,22 @@ class BloomFilter:
         bits = np.zeros(bit_count // 8, dtype=np.uint8)
         bloom_add(bits, hash_count, np.uint64(seed), _frozen(np.ascontiguousarray(ids, dtype=np.uint64)))
         bits.flags.writeable = False
-        return cls(bits=bits, hash_count=hash_count, seed=seed, count=len(ids))
+        return cls(bits=bits, hash_count=hash_count, seed=seed, item_count=len(ids))
 
     @classmethod
     def from_parts(
         cls,
         *,
         bits: bytes,
-        bit_count: int,
         hash_count: int,
         seed: int,
-        count: int = 0,
+        item_count: int = 0,
         bytes_max: int = BYTES_MAX,
     ) -> BloomFilter:
         """Return the filter of a message without copying its bits.
 
         Raises:
-            BadRequest: the bit count is not a power of two of at least 8, `bits` is not of that length,
-                or the hash count is outside 1..32.
+            BadRequest: `bits` has no power of two of bytes, or the hash count is outside 1..32.
             LimitExceeded: `bits` is longer than `bytes_max`.
         """
         if len(bits) > bytes_max:
@@ -133,15 +132,11 @@ class BloomFilter:
                 bytes=len(bits),
                 bytes_max=bytes_max,
             )
-        if bit_count < 8 or bit_count & (bit_count - 1):
-            raise BadRequest(f"bloom bit_count {bit_count} is not a power of two of at least 8")
-        if len(bits) * 8 != bit_count:
-            raise BadRequest(f"bloom filter carries {len(bits)} bytes but says {bit_count} bits")
+        if not bits or len(bits) & (len(bits) - 1):
+            raise BadRequest(f"bloom filter of {len(bits)} bytes: the length must be a power of two")
         if not 1 <= hash_count <= HASH_COUNT_MAX:
             raise BadRequest(f"bloom hash_count {hash_count} is outside 1..{HASH_COUNT_MAX}")
-        if not 0 <= seed < 1 << 64:
-            raise BadRequest(f"bloom seed {seed} is not a uint64")
-        return cls(bits=_read_only(bits), hash_count=hash_count, seed=seed, count=count)
+        return cls(bits=unpack_u8(bits), hash_count=hash_count, seed=seed, item_count=item_count)
 
     @property
     def bit_count(self) -> int:
@@ -191,12 +186,6 @@ def _shape(count: int, rate: float, *, bytes_max: int) -> tuple[int, int]:
             return bit_count, hash_count
     # A rate below 2^-32 asks for more probes than are allowed.
     raise BadRequest(f"bloom false_positive_rate {rate} needs more than {HASH_COUNT_MAX} hashes")
-
-
-def _read_only(data: bytes) -> NDArray[np.uint8]:
-    bits = np.frombuffer(data, dtype=np.uint8)
-    bits.flags.writeable = False
-    return bits
 
 
 def _frozen(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
