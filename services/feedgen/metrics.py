@@ -1,0 +1,58 @@
+"""Every metric of the FeedGenerator.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+| feedmesh_feedgen_stage_seconds | histogram | stage | time of a stage, missed ones included |
+| feedmesh_feedgen_stage_total | counter | stage, status | stages by how complete they were |
+| feedmesh_feedgen_pages_total | counter | source, complete | pages answered; full quality: complete="true" |
+| feedmesh_feedgen_items_total | counter | | items answered |
+| feedmesh_feedgen_impressions_published_total | counter | | pages whose impressions are durable |
+| feedmesh_feedgen_impressions_dropped_total | counter | | pages whose impressions were given up |
+| feedmesh_feedgen_impressions_retries_total | counter | | publishes that failed and were tried again |
+| feedmesh_feedgen_impressions_queued_count | gauge | | pages that wait to be published |
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.chassis.metrics import LATENCY_BUCKETS_S
+
+
+class FeedgenMetrics:
+    """The table above, registered in the registry that is handed in."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stage_seconds = Histogram(
+            "feedmesh_feedgen_stage_seconds",
+            "Time of a stage of a feed, missed ones included.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.stages = Counter(
+            "feedmesh_feedgen_stage",
+            "Stages by how complete they were.",
+            ["stage", "status"],
+            registry=registry,
+        )
+        self.pages = Counter(
+            "feedmesh_feedgen_pages", "Pages answered.", ["source", "complete"], registry=registry
+        )
+        self.items = Counter("feedmesh_feedgen_items", "Items answered.", registry=registry)
+        self.impressions_published = Counter(
+            "feedmesh_feedgen_impressions_published",
+            "Pages whose impressions are durable.",
+            registry=registry,
+        )
+        self.impressions_dropped = Counter(
+            "feedmesh_feedgen_impressions_dropped",
+            "Pages whose impressions were given up.",
+            registry=registry,
+        )
+        self.impressions_retries = Counter(
+            "feedmesh_feedgen_impressions_retries", "Publishes that were tried again.", registry=registry
+        )
+        self.impressions_queued = Gauge(
+            "feedmesh_feedgen_impressions_queued_count", "Pages that wait to be published.", registry=registry
+        )

@@ -1,0 +1,131 @@
+"""A mesh in memory: the same port as `clients.MeshClients`, with parts that can be taken away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from feedmesh.rockstore.v1 import rockstore_pb2
+from feedmesh.scorpion.v1 import scorpion_pb2
+from feedmesh.type.v1 import type_pb2
+from numpy.typing import NDArray
+
+from services.chassis.columns.bloom import BloomFilter
+from services.chassis.errors import FeedmeshError, Unavailable
+from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored
+from services.feedgen.candidates import Candidates, popular
+
+HALF_LIFE_MS = 14 * 86_400_000
+
+
+@dataclass
+class FakeMesh:
+    """Boards of pins `(pin, saved_ms, quality)`, who follows what, who saw what."""
+
+    follows: dict[int, list[int]] = field(default_factory=dict)
+    boards: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
+    seen: dict[int, set[int]] = field(default_factory=dict)
+    full_scores: dict[int, float] = field(default_factory=dict)
+    popularity: dict[int, float] = field(default_factory=dict)
+    objects_by_key: dict[tuple[int, int], rockstore_pb2.Object] = field(default_factory=dict)
+    faults: dict[str, FeedmeshError] = field(default_factory=dict)
+    slow: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)
+    unscored: set[int] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+
+    async def _enter(self, call: str) -> str:
+        self.calls.append(call)
+        if call in self.slow:
+            await asyncio.sleep(60)
+        if call in self.faults:
+            raise self.faults[call]
+        return self.missing.get(call, "")
+
+    def down(self, *calls: str) -> None:
+        """These calls answer UNAVAILABLE from now on."""
+        for call in calls:
+            self.faults[call] = Unavailable(f"{call} is down")
+
+    async def followed_boards(self, user: int, *, limit: int, timeout_s: float) -> FollowedBoards:
+        missing = await self._enter("followed_boards")
+        boards = np.array(sorted(self.follows.get(user, []))[:limit], np.uint64)
+        zeros = np.zeros(len(boards), np.uint64)
+        return FollowedBoards(boards, np.ones(len(boards), np.float32), zeros, missing)
+
+    async def seen_filter(
+        self, user: int, *, window_days: int, false_positive_rate: float, timeout_s: float
+    ) -> type_pb2.BloomFilter | None:
+        await self._enter("seen_filter")
+        seen = np.array(sorted(self.seen.get(user, set())), np.uint64)
+        if not len(seen):
+            return None
+        bloom = BloomFilter.build(seen, false_positive_rate)
+        return type_pb2.BloomFilter(
+            bits=bloom.bits.tobytes(), hash_count=bloom.hash_count, seed=bloom.seed, item_count=len(seen)
+        )
+
+    async def seen_pins(self, user: int, *, window_days: int, timeout_s: float) -> NDArray[np.uint64]:
+        await self._enter("seen_pins")
+        return np.array(sorted(self.seen.get(user, set())), np.uint64)
+
+    async def signals(self, user: int, *, timeout_s: float) -> Sequence[scorpion_pb2.UserSignal]:
+        await self._enter("signals")
+        return ()
+
+    async def retrieve(self, followed: FollowedBoards, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
+        missing = await self._enter("retrieve")
+        hidden = set(ask.excluded_pins.tolist())
+        if ask.seen is not None:
+            # The fake knows the ids behind the filter, so it has no false positives.
+            hidden |= set().union(*self.seen.values())
+        rows = [
+            (pin, quality * 2 ** ((saved_ms - ask.now_ms) / HALF_LIFE_MS), saved_ms, board)
+            for board in followed.boards.tolist()
+            for pin, saved_ms, quality in self.boards.get(board, [])
+            if pin not in hidden
+            and saved_ms >= ask.saved_after_ms
+            and not (ask.saved_before_ms and saved_ms > ask.saved_before_ms)
+        ]
+        rows.sort(
+            key=(lambda row: (-row[2], row[0])) if ask.newest_first else (lambda row: (-row[1], row[0]))
+        )
+        rows = rows[: ask.limit]
+        plain = popular(
+            np.array([row[0] for row in rows], np.uint64), np.array([row[1] for row in rows], np.float32)
+        )
+        candidates = Candidates(
+            pins=plain.pins,
+            light=plain.light,
+            saved_at=np.array([row[2] // 1000 for row in rows], np.uint32),
+            boards=np.array([row[3] for row in rows], np.uint64),
+            owners=np.array([self.owners.get(row[3], 0) for row in rows], np.uint64),
+            affinities=plain.affinities,
+            via=plain.via,
+        )
+        return Retrieved(candidates, {"kept": len(rows)}, missing)
+
+    async def popular(self, *, counter: str, limit: int, timeout_s: float) -> Candidates:
+        await self._enter("popular")
+        best = sorted(self.popularity.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
+        return popular(
+            np.array([pin for pin, _ in best], np.uint64), np.array([value for _, value in best], np.float32)
+        )
+
+    async def score(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Scored:
+        missing = await self._enter("score")
+        pins = candidates.pins.tolist()
+        return Scored(
+            np.array([self.full_scores.get(pin, 0.0) for pin in pins], np.float32),
+            np.array([pin not in self.unscored for pin in pins], bool),
+            ask.model or "fake",
+            missing,
+        )
+
+    async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:
+        missing = await self._enter("objects")
+        keys = [(kind, id) for kind, ids in wanted.items() for id in ids]
+        return Objects({key: self.objects_by_key[key] for key in keys if key in self.objects_by_key}, missing)
