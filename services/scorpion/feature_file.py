@@ -1,0 +1,190 @@
+"""Reads the declared feature list from TOML (`deploy/config/features.toml`) and checks every line of it.
+
+    [[feature]]
+    name = "save_rate"
+    source = "ratio"                  # or pin.<feature>, count.<counter>, candidate.<column>, ...
+    of = "saves"
+    per = "impressions"
+    smoothing = 20.0
+
+Refuses, with all faults at once (`ConfigFaults`): unknown keys and sources, names that clash, and numbers
+that would let a NaN out. The same file is read by serving and by training.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from services.chassis.errors import ConfigFaults
+from services.scorpion.features import (
+    CANDIDATE_COLUMNS,
+    CONTEXT_COLUMNS,
+    PIN,
+    Feature,
+    FeatureList,
+    Reduce,
+    Source,
+    Transform,
+)
+
+E = TypeVar("E", Transform, Reduce)
+
+FEATURES_MAX = 256
+"""Most features of one list: they are the width of every matrix."""
+
+MATCH_MAX = 16
+"""Most id columns that one feature looks up in a signal."""
+
+# LightGBM writes names into a text format, in which others have a meaning.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_KEYS_ALWAYS = {"name", "source", "transform", "default"}
+_KEYS_OF = {
+    Source.RATIO: {"of", "per", "smoothing"},
+    Source.SIGNAL: {"match", "reduce", "id"},
+}
+
+
+def load_feature_list(path: Path) -> FeatureList:
+    """The list in the file. Raises ConfigFaults with every fault."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise ConfigFaults([f"{path}: cannot be read: {fault.strerror} (expected a feature list)"]) from None
+    return parse_feature_list(text, name=str(path))
+
+
+def parse_feature_list(text: str, *, name: str = "features.toml") -> FeatureList:
+    """The list in the text; `name` is what faults call it. Raises ConfigFaults with every fault."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise ConfigFaults([f"{name}: is not TOML: {fault}"]) from None
+    declared = tables.pop("feature", [])
+    faults = [f"{name}: {key} is not known (expected [[feature]] only)" for key in tables]
+    if not isinstance(declared, list) or not 1 <= len(declared) <= FEATURES_MAX:
+        raise ConfigFaults([*faults, f"{name}: expected 1 to {FEATURES_MAX} [[feature]] tables"])
+    features: dict[str, Feature] = {}
+    for number, table in enumerate(declared, start=1):
+        if not isinstance(table, Mapping):
+            faults.append(f"{name}: feature number {number} is {table!r} (expected a table)")
+            continue
+        found: list[str] = []
+        feature = _feature(table, found)
+        if feature is not None and feature.name in features:
+            found.append("another feature has this name")
+        faults.extend(f"{name}: feature {table.get('name', f'number {number}')}: {fault}" for fault in found)
+        if feature is not None:
+            features[feature.name] = feature
+    if faults:
+        raise ConfigFaults(faults)
+    return FeatureList(tuple(features.values()))
+
+
+def _feature(table: Mapping[str, Any], faults: list[str]) -> Feature | None:
+    """The feature, or None and at least one fault."""
+    before = len(faults)
+    source, of = _source(table, faults)
+    if source is None:
+        return None
+    clip = isinstance(table.get("transform"), str) and table["transform"] == Transform.CLIP
+    known = _KEYS_ALWAYS | _KEYS_OF.get(source, set()) | ({"low", "high"} if clip else set())
+    faults.extend(f"{key} is not known for {table['source']}" for key in table if key not in known)
+    name = table.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        faults.append(f"name = {name!r} must be lower-case letters, digits and _, at most 64")
+        return None
+    transform = _one_of(Transform, table, "transform", faults)
+    match_, reduce, signal_id = _matching(table, faults) if source is Source.SIGNAL else ((), Reduce.SUM, 0)
+    feature = Feature(
+        name=name,
+        source=source,
+        of=of,
+        per=_text(table, "per", faults) if source is Source.RATIO else "",
+        smoothing=_number(table, "smoothing", faults) if source is Source.RATIO else 0.0,
+        match=match_,
+        reduce=reduce,
+        signal_id=signal_id,
+        transform=transform,
+        low=_number(table, "low", faults) if clip else 0.0,
+        high=_number(table, "high", faults) if clip else 0.0,
+        default=_number(table, "default", faults, absent=0.0),
+    )
+    _check_numbers(feature, faults)
+    return feature if len(faults) == before else None
+
+
+def _source(table: Mapping[str, Any], faults: list[str]) -> tuple[Source | None, str]:
+    text = table.get("source")
+    kind, _, of = text.partition(".") if isinstance(text, str) else ("", "", "")
+    columns = {Source.CANDIDATE: CANDIDATE_COLUMNS, Source.CONTEXT: CONTEXT_COLUMNS}
+    if text == Source.RATIO:
+        return Source.RATIO, _text(table, "of", faults)
+    if kind not in set(Source) or kind == Source.RATIO or not _NAME.fullmatch(of):
+        faults.append(f"source = {text!r} must be pin.*, count.*, candidate.*, context.*, signal.* or ratio")
+        return None, ""
+    source = Source(kind)
+    if source in columns and of not in columns[source]:
+        faults.append(f"source = {text!r} must be one of {', '.join(f'{kind}.{c}' for c in columns[source])}")
+        return None, ""
+    return source, of
+
+
+def _matching(table: Mapping[str, Any], faults: list[str]) -> tuple[tuple[str, ...], Reduce, int]:
+    """What a signal is matched with: the pin's id columns, or one fixed id."""
+    columns, fixed = table.get("match"), table.get("id")
+    if (columns is None) == (fixed is None):
+        faults.append(f"a signal needs either match = [id columns, or {PIN!r}] or id = a number")
+        return (), Reduce.SUM, 0
+    if fixed is not None:
+        if "reduce" in table:
+            faults.append("reduce is of no use beside id: one id has one value")
+        if not isinstance(fixed, int) or isinstance(fixed, bool) or not 0 < fixed < 1 << 64:
+            faults.append(f"id = {fixed!r} must be a whole number from 1 on")
+            return (), Reduce.SUM, 0
+        return (), Reduce.SUM, fixed
+    named = columns if isinstance(columns, list) else []
+    good = [column for column in named if isinstance(column, str) and _NAME.fullmatch(column)]
+    if len(good) != len(named) or not 1 <= len(set(good)) == len(good) <= MATCH_MAX:
+        faults.append(f"match = {columns!r} must be 1 to {MATCH_MAX} names of id columns")
+    return tuple(good), _one_of(Reduce, table, "reduce", faults), 0
+
+
+def _check_numbers(feature: Feature, faults: list[str]) -> None:
+    if feature.source is Source.RATIO and feature.smoothing <= 0:
+        faults.append(f"smoothing = {feature.smoothing} must be greater than 0, or 0/0 has no value")
+    if feature.transform is Transform.CLIP and feature.low >= feature.high:
+        faults.append(f"low = {feature.low} must be less than high = {feature.high}")
+    if feature.transform is Transform.LOG1P and feature.default <= -1:
+        faults.append(f"default = {feature.default} must be greater than -1 for log1p")
+
+
+def _number(table: Mapping[str, Any], key: str, faults: list[str], *, absent: float | None = None) -> float:
+    value = table.get(key, absent)
+    # The matrix is float32: a number beyond its range would come out as infinity.
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or abs(value) > 3e38:
+        faults.append(f"{key} = {value!r} must be a finite number")
+        return 1.0
+    return float(value)
+
+
+def _text(table: Mapping[str, Any], key: str, faults: list[str]) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        faults.append(f"{key} = {value!r} must be the name of a counter")
+        return ""
+    return value
+
+
+def _one_of(kind: type[E], table: Mapping[str, Any], key: str, faults: list[str]) -> E:
+    first = next(iter(kind))
+    value = table.get(key, first)
+    if not isinstance(value, str) or value not in set(kind):
+        faults.append(f"{key} = {value!r} must be one of {', '.join(kind)}")
+        return first
+    return kind(value)
