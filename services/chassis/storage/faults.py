@@ -1,7 +1,6 @@
 """Owns the translation of RocksDB's errors, which arrive as bare exceptions with a text, into our tree.
 
-Refuses to guess: what is neither a full disk nor corruption is a StorageFault. A TypeError is a bug of
-the caller (raw mode takes bytes only) and is passed on as it is.
+Refuses to guess: what is neither a full disk nor corruption is a StorageFault.
 Where next: `store.py`, which calls this around every call into the engine.
 """
 
@@ -11,19 +10,15 @@ from pathlib import Path
 
 from services.chassis.errors import CorruptValue, DiskFull, FeedmeshError, StorageFault
 
-_FULL = ("No space left on device", "Disk quota exceeded", "Space limit reached", "Max allowed space")
+FULL_SIGNS = ("No space left on device", "Disk quota exceeded", "Space limit reached", "Max allowed space")
 _LOCKED_HERE = "lock hold by current process"
 _LOCKED_ELSEWHERE = "While lock file"
 
 
 def translate(error: Exception, *, path: Path, doing: str) -> FeedmeshError:
     """Return our error for one of RocksDB's; raise it `from` the original."""
-    if isinstance(error, FeedmeshError):
-        return error
-    if isinstance(error, TypeError):
-        raise error
     text = str(error)
-    if any(sign in text for sign in _FULL):
+    if any(sign in text for sign in FULL_SIGNS):
         return DiskFull(f"disk full while {doing} {path}: free space, then try again", path=path)
     if text.startswith("Corruption"):
         return CorruptValue(f"corrupt data while {doing} {path}: restore a checkpoint ({text})", path=path)

@@ -1,4 +1,4 @@
-"""Owns iteration: every iterator of the engine lives in a `_Cursor`, and none leaves this module.
+"""Owns iteration: every iterator of the engine lives in a `Cursor`, and no service ever holds one.
 
 What the engine's iterators do wrong when used plainly, and what is done here:
     a bound is a pointer to bytes that nobody keeps alive   the cursor keeps iterator and bound together
@@ -12,14 +12,15 @@ A scan that is cut off by a close raises StorageFault: rows are never left out i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from services.chassis.errors import StorageFault
 from services.chassis.storage.options import Family, scan_options
 
 # Rows are taken in growing groups, so a caller who wants one row pays for few and a long scan for none.
-ROWS_FIRST = 8
+ROWS_FIRST = 16
+ROWS_GROWTH = 4
 ROWS_MAX = 256
 GROUP_BYTES_MAX = 1 << 20
 
@@ -37,26 +38,26 @@ class LiveScans:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._cursors: set[_Cursor] = set()
+        self._cursors: set[Cursor] = set()
 
-    def rows(
-        self, open_cursor: Callable[[], _Cursor], fault: Callable[[Exception], Exception]
-    ) -> Iterator[Row]:
-        """Yield the rows of a cursor that is opened now, at the first `next`, and closed at the end."""
-        cursor = open_cursor()
+    def open(
+        self, rdict: Any, family: Family, *, start: bytes, end: bytes | None, reverse: bool = False
+    ) -> Cursor:
+        """Return a cursor before the first row of [start, end), or behind the last one when `reverse`."""
+        # One step with its registration: a close that comes between would miss it, and the files
+        # would stay locked for as long as the scan lasts.
         with self._lock:
+            cursor = Cursor(rdict, family, start=start, end=end, reverse=reverse)
             self._cursors.add(cursor)
+        return cursor
+
+    def rows(self, cursor: Cursor) -> Iterator[Row]:
+        """Yield the rows of a cursor, and close it at the end, or when the consumer turns away."""
         wanted = ROWS_FIRST
         try:
-            while True:
-                try:
-                    rows = cursor.take(wanted)
-                except Exception as error:
-                    raise fault(error) from error
-                if not rows:
-                    return
+            while rows := cursor.take(wanted):
                 yield from rows
-                wanted = min(wanted * 2, ROWS_MAX)
+                wanted = min(wanted * ROWS_GROWTH, ROWS_MAX)
         finally:
             cursor.close()
             with self._lock:
@@ -74,58 +75,60 @@ class LiveScans:
             return len(self._cursors)
 
 
-class _Cursor:
+class Cursor:
     """One engine iterator with the bytes that it points to. Its lock is held while rows are read."""
 
-    __slots__ = ("_bound", "_end", "_iterator", "_lock", "_rest", "_reverse", "_start")
+    __slots__ = ("_bound", "_is_table", "_iterator", "_lock", "_reverse", "_sought", "_start")
 
-    def __init__(
-        self, rdict: Any, family: Family, *, start: bytes, end: bytes | None, reverse: bool = False
-    ) -> None:
+    def __init__(self, rdict: Any, family: Family, *, start: bytes, end: bytes | None, reverse: bool) -> None:
         self._lock = threading.Lock()
         self._start = start
-        self._end = end
-        self._reverse = reverse
-        self._rest = False
         self._bound = end
+        self._reverse = reverse
+        self._is_table = family.is_table
+        self._sought = False
         one_prefix = not reverse and not family.is_table and _has_one_prefix(family, start, end)
         self._iterator: Any = rdict.iter(scan_options(upper_bound=end, one_prefix=one_prefix))
-        if reverse and end is not None:
-            self._iterator.seek_for_prev(end)
-        elif reverse:
-            self._iterator.seek_to_last()
-        elif family.is_table:
-            # A plain table cannot seek in total order, only start at its first key.
-            self._iterator.seek_to_first()
-            self._rest = True
-        else:
-            self._iterator.seek(start)
 
     def take(self, rows_max: int) -> list[Row]:
         """Return the next rows; an empty list is the end. Checks the engine's status there."""
         with self._lock:
             iterator = self._iterator
             if iterator is None:
-                raise StorageFault("the store was closed during a scan")
-            rows: list[Row] = []
-            size_bytes = 0
-            valid, key_of, value_of = iterator.valid, iterator.key, iterator.value
-            step = iterator.prev if self._reverse else iterator.next
-            while valid():
-                key = key_of()
-                if self._reverse and key < self._start:
-                    return rows
-                if self._rest and key < self._start:
-                    step()
-                    continue
-                value = value_of()
-                rows.append((key, value))
-                step()
-                size_bytes += len(value)
-                if len(rows) >= rows_max or size_bytes >= GROUP_BYTES_MAX:
-                    return rows
-            iterator.status()
-            return rows
+                raise StorageFault("the store was closed, or opened again, during a scan")
+            if not self._sought:
+                self._seek(iterator)
+                self._sought = True
+            return self._take_back(iterator, rows_max) if self._reverse else _take_ahead(iterator, rows_max)
+
+    def _seek(self, iterator: Any) -> None:
+        if self._reverse and self._bound is not None:
+            iterator.seek_for_prev(self._bound)
+        elif self._reverse:
+            iterator.seek_to_last()
+        elif self._is_table:
+            # A plain table cannot seek in total order, only start at its first key.
+            iterator.seek_to_first()
+            while iterator.valid() and iterator.key() < self._start:
+                iterator.next()
+        else:
+            iterator.seek(self._start)
+
+    def _take_back(self, iterator: Any, rows_max: int) -> list[Row]:
+        rows: list[Row] = []
+        size_bytes = 0
+        while len(rows) < rows_max and size_bytes < GROUP_BYTES_MAX:
+            if not iterator.valid():
+                iterator.status()
+                break
+            key = iterator.key()
+            if key < self._start:
+                break
+            value = iterator.value()
+            rows.append((key, value))
+            size_bytes += len(value)
+            iterator.prev()
+        return rows
 
     def close(self) -> None:
         """Drop the iterator, then the bound that it points to."""
@@ -134,11 +137,28 @@ class _Cursor:
             self._bound = None
 
 
-def open_cursor(
-    rdict: Any, family: Family, *, start: bytes, end: bytes | None, reverse: bool = False
-) -> _Cursor:
-    """Return a cursor before the first row of [start, end), or behind the last one when `reverse`."""
-    return _Cursor(rdict, family, start=start, end=end, reverse=reverse)
+def _take_ahead(iterator: Any, rows_max: int) -> list[Row]:
+    # The inner loop of every scan: bound methods and no branch that a row does not need.
+    rows: list[Row] = []
+    size_bytes = 0
+    valid, key_of, value_of, step, keep = (
+        iterator.valid,
+        iterator.key,
+        iterator.value,
+        iterator.next,
+        rows.append,
+    )
+    for _ in range(rows_max):
+        if not valid():
+            iterator.status()
+            break
+        value = value_of()
+        keep((key_of(), value))
+        step()
+        size_bytes += len(value)
+        if size_bytes >= GROUP_BYTES_MAX:
+            break
+    return rows
 
 
 def _has_one_prefix(family: Family, start: bytes, end: bytes | None) -> bool:

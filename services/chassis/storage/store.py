@@ -22,6 +22,7 @@ from typing import Any
 from rocksdict import Checkpoint, DbClosedError, Rdict, WriteBatch
 
 from services.chassis.errors import DiskFull, FeedmeshError, LimitExceeded, StorageFault
+from services.chassis.storage import gauges
 from services.chassis.storage.batch import Batch, fill
 from services.chassis.storage.faults import translate, translate_open
 from services.chassis.storage.options import (
@@ -32,23 +33,13 @@ from services.chassis.storage.options import (
     open_options,
     small_family,
 )
-from services.chassis.storage.scan import LiveScans, Row, open_cursor, successor
+from services.chassis.storage.scan import LiveScans, Row, successor
 
 DEFAULT = "default"
 CLOSE_WAIT_S = 10.0
 
-_PROPERTIES = {
-    "keys_estimated": "rocksdb.estimate-num-keys",
-    "file_bytes": "rocksdb.total-sst-files-size",
-    "blob_bytes": "rocksdb.total-blob-file-size",
-    "memtable_bytes": "rocksdb.cur-size-all-mem-tables",
-    "compaction_pending_bytes": "rocksdb.estimate-pending-compaction-bytes",
-}
-_WHOLE_PROPERTIES = {
-    "block_cache_bytes": "rocksdb.block-cache-usage",
-    "write_stopped": "rocksdb.is-write-stopped",
-    "background_errors": "rocksdb.background-errors",
-}
+# Passed on as they are: bugs of the caller (an undeclared family, not bytes), and errors already ours.
+PASSED_ON = (KeyError, TypeError, FeedmeshError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +183,12 @@ class Store:
             self._call(family, "flush")
 
     def stats(self) -> dict[str, int]:
-        """Return gauges of the whole store: bytes by kind, estimated keys, open scans, 0/1 write_stopped."""
-        whole: dict[str, int] = dict.fromkeys(_PROPERTIES, 0)
-        for gauges in self.family_stats().values():
-            for name, value in gauges.items():
-                whole[name] += value
-        for name, key in _WHOLE_PROPERTIES.items():
-            whole[name] = self._call(DEFAULT, "property_int_value", key) or 0
-        whole["live_scans"] = len(self._scans)
-        return whole
+        """Return gauges of the whole store: see `gauges.py`, and `live_scans`, the scans that are open."""
+        return {**gauges.of_store(self._property, self.families), "live_scans": len(self._scans)}
 
     def family_stats(self) -> dict[str, dict[str, int]]:
         """Return the gauges of each family: estimated keys, and bytes by kind."""
-        return {
-            family: {
-                name: self._call(family, "property_int_value", key) or 0 for name, key in _PROPERTIES.items()
-            }
-            for family in self.families
-        }
+        return gauges.of_families(self._property, self.families)
 
     def reopen(self) -> None:
         """Close and open again; the cure after a failed write. Open scans end with StorageFault.
@@ -261,6 +240,8 @@ class Store:
             # Every family, `default` by name too: RocksDB would keep its old options in silence.
             options = open_options(self.families, self._memory)
             default = Rdict(str(self.path), options[DEFAULT], column_families=options)
+        except FeedmeshError:
+            raise
         except Exception as error:
             raise translate_open(error, path=self.path) from error
         self._rdicts = {
@@ -284,13 +265,15 @@ class Store:
         """Release scans, handles and files; return the first failure. Families first: the last unlocks."""
         failure: Exception | None = None
         self._handles = {}
+        # Out of reach before it is closed: under steady reads there is no moment at which it is free.
+        closing = sorted(self._rdicts.items(), key=lambda item: item[0] == DEFAULT)
+        self._rdicts = dict.fromkeys(self.families)
         deadline = time.monotonic() + CLOSE_WAIT_S
-        waiting = sorted(self._rdicts, key=lambda name: name == DEFAULT)
-        while waiting:
+        while closing:
             self._scans.close()
             try:
-                if self._rdicts[waiting[0]] is not None:
-                    self._rdicts[waiting[0]].close()
+                if closing[0][1] is not None:
+                    closing[0][1].close()
             except RuntimeError as error:
                 # "Already borrowed": another thread is inside a multi_get, which ends soon.
                 if time.monotonic() < deadline:
@@ -300,33 +283,54 @@ class Store:
             except Exception as error:  # noqa: BLE001  the engine raises nothing more precise
                 failure = failure or error
             # Without its object a handle is gone, even if its last flush failed.
-            self._rdicts[waiting.pop(0)] = None
+            del closing[0]
+        # Those that were opened while the handles closed; from here on none can be.
         self._scans.close()
         return failure
 
     def _rows(self, family: str, *, start: bytes, end: bytes | None, reverse: bool) -> Iterator[Row]:
+        if family not in self.families:
+            raise KeyError(family)  # now, not at the first `next`
+        return self._scanned(family, start, end, reverse) if end is None or start < end else iter(())
+
+    def _scanned(self, family: str, start: bytes, end: bytes | None, reverse: bool) -> Iterator[Row]:
         declared = self.families[family]
-        if end is not None and end <= start:
-            return iter(())
-        return self._scans.rows(
-            lambda: open_cursor(self._rdict(family), declared, start=start, end=end, reverse=reverse),
-            lambda error: self._fault(error, "scanning"),
-        )
+        try:
+            try:
+                cursor = self._scans.open(
+                    self._rdicts[family], declared, start=start, end=end, reverse=reverse
+                )
+            except (AttributeError, DbClosedError, RuntimeError):
+                with self._opening:
+                    cursor = self._scans.open(
+                        self._rdict(family), declared, start=start, end=end, reverse=reverse
+                    )
+            yield from self._scans.rows(cursor)
+        except PASSED_ON:
+            raise
+        except Exception as error:
+            raise self._fault(error, "scanning") from error
 
     def _call(self, family: str, method: str, *args: object) -> Any:
         """Call the engine; a call that meets a reopening waits for it and runs again."""
         try:
             return getattr(self._rdicts[family], method)(*args)
-        except (KeyError, TypeError):
-            raise  # a family that was not declared, or not bytes: bugs of the caller
+        except PASSED_ON:
+            raise
         except (AttributeError, DbClosedError, RuntimeError):
             with self._opening:
                 try:
                     return getattr(self._rdict(family), method)(*args)
+                except PASSED_ON:
+                    raise
                 except Exception as error:
                     raise self._fault(error, "reading") from error
         except Exception as error:
             raise self._fault(error, "reading") from error
+
+    def _property(self, family: str, name: str) -> int:
+        value: int | None = self._call(family, "property_int_value", name)
+        return value or 0
 
     def _rdict(self, family: str) -> Any:
         with self._opening:
