@@ -353,6 +353,6 @@ def _without_model(ranking: Ranking, candidates: Candidates) -> NDArray[np.float
     """The score of a ranking that asks no model: newest first, or light score."""
     if ranking is Ranking.NEWEST and len(candidates):
         # float32 cannot tell seconds since 1970 apart; seconds before the newest can be.
-        newest = candidates.saved_at.max()
-        return -(newest - candidates.saved_at).astype(np.float32)
+        age_s: NDArray[np.float32] = (candidates.saved_at.max() - candidates.saved_at).astype(np.float32)
+        return -age_s
     return candidates.light

@@ -90,10 +90,10 @@ class Run:
                 raise TooLate("no time is left for this stage")
             # The client has the same deadline; this one holds when a client overruns it.
             result = await asyncio.wait_for(call(timeout_s), timeout_s + 0.005)
-        except (BadRequest, TokenAhead, Cancelled, *final):
-            raise
         except (FeedmeshError, TimeoutError) as fault:
-            reason = str(fault) or type(fault).__name__
+            if isinstance(fault, (BadRequest, TokenAhead, Cancelled, *final)):
+                raise
+            reason = str(fault) or "no answer in time"
             _log.debug("stage missed", stage=name, reason=reason)
             self.report(name, MISSED, f"{reason}; {instead}", began=began)
             return None

@@ -64,7 +64,7 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         self._metrics = metrics
         self._clock = clock
 
-    async def GetFeed(  # type: ignore[override]  # the stub's context type is the threaded one
+    async def GetFeed(
         self, request: feedgen_pb2.GetFeedRequest, context: object
     ) -> feedgen_pb2.GetFeedResponse:
         """One page; see the proto for the contract."""

@@ -1,0 +1,1 @@
+"""The `feedmesh` command: the one place that may know every service."""

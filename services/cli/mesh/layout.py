@@ -1,0 +1,218 @@
+"""Where the processes of a local mesh listen and which shards they serve, as one shard map in a data folder.
+
+Owns `<data-dir>/shards.json`. The map is made at the first `feedmesh up` and kept: stores hold the shards
+that the map gave their process, so a later `up` with other numbers is refused instead of losing them.
+
+    <data-dir>/
+      shards.json              the shard map, also how clients find the mesh
+      prometheus-targets.json  where metrics are, in the form of Prometheus' file_sd
+      run/                     supervisor's files
+      log/<process>.log        what each process writes
+      <process>/               its store
+      models/                  models for Scorpion
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from ephemeral_port_reserve import reserve
+
+from services.chassis.errors import ConfigFaults
+from services.chassis.shards.map import ShardMap
+from services.cli.faults import UsageFault
+
+SERVICES: Final = (
+    "ingest",
+    "apiary",
+    "polaris",
+    "aperture",
+    "realpin",
+    "counter",
+    "rockstore",
+    "scorpion",
+    "feedgen",
+)
+"""In the order in which they start; they stop the other way round."""
+
+UNSHARDED: Final = frozenset({"ingest", "feedgen"})
+"""Services whose shard map entry only says where they listen."""
+
+NUM_SHARDS: Final = 64
+PORT_BASE: Final = 7000
+_METRICS_AHEAD: Final = 100
+"""A process's metrics port is its port plus this, when ports are not chosen by the system."""
+PLACEMENT: Final = "local_a"
+"""Placement label of every process: one machine, one zone."""
+_MAP_NAME: Final = "shards.json"
+_TARGETS_NAME: Final = "prometheus-targets.json"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of the mesh."""
+
+    name: str
+    """The service, with a number when it has several hosts: `polaris`, `polaris-2`."""
+    service: str
+    address: str
+    metrics_address: str
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All processes of a local mesh."""
+
+    data_dir: Path
+    processes: tuple[Process, ...]
+
+    @property
+    def map_path(self) -> Path:
+        """The shard map that every process and client reads."""
+        return self.data_dir / _MAP_NAME
+
+    @property
+    def run_dir(self) -> Path:
+        """The supervisor's files."""
+        return self.data_dir / "run"
+
+    def log_path(self, process: Process) -> Path:
+        """What the process writes."""
+        return self.data_dir / "log" / f"{process.name}.log"
+
+    def addresses(self, service: str) -> list[str]:
+        """Where the hosts of a service listen."""
+        return [process.address for process in self.processes if process.service == service]
+
+    @classmethod
+    def open(cls, data_dir: Path) -> Self:
+        """The layout of a mesh that was made before.
+
+        Raises:
+            UsageFault: the folder holds no mesh, or its map cannot be read.
+        """
+        path = data_dir / _MAP_NAME
+        if not path.exists():
+            raise UsageFault(
+                f"{data_dir} holds no mesh (no {_MAP_NAME}); start one with "
+                f"`feedmesh up --data-dir {data_dir}`, or name the right folder with --data-dir"
+            )
+        try:
+            shard_map = ShardMap.parse(path.read_text())
+            metrics = _read_targets(data_dir / _TARGETS_NAME)
+        except (ConfigFaults, OSError, ValueError, KeyError, TypeError) as fault:
+            raise UsageFault(f"{data_dir} is not a folder of `feedmesh up`: {fault}") from fault
+        return cls(data_dir, tuple(_read(shard_map, metrics)))
+
+    @classmethod
+    def create(cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int]) -> Self:
+        """A new layout, written to the folder. `ports`: the first port, or None for ports from the system.
+
+        Raises:
+            UsageFault: unknown services, or host counts that cannot be served.
+        """
+        _check_hosts(hosts)
+        processes = tuple(_processes(ports, hosts))
+        data_dir.mkdir(parents=True, exist_ok=True)
+        # The map last: a folder with a map is a whole layout.
+        _write(data_dir / _TARGETS_NAME, _targets_of(processes))
+        _write(data_dir / _MAP_NAME, _map_of(processes))
+        return cls(data_dir, processes)
+
+    @classmethod
+    def open_or_create(cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int]) -> Self:
+        """The layout that is there, when it fits what is asked for; otherwise a new one.
+
+        Raises:
+            UsageFault: the folder's mesh has other host counts than are asked for.
+        """
+        if not (data_dir / _MAP_NAME).exists():
+            return cls.create(data_dir, ports=ports, hosts=hosts)
+        layout = cls.open(data_dir)
+        for service, count in hosts.items():
+            there = len(layout.addresses(service))
+            if there != count:
+                raise UsageFault(
+                    f"{data_dir} was made with {there} {service} host(s), not {count}: its stores hold the "
+                    "shards of that layout; use another --data-dir, or leave --hosts away"
+                )
+        return layout
+
+
+def _check_hosts(hosts: Mapping[str, int]) -> None:
+    for service, count in hosts.items():
+        if service not in SERVICES:
+            raise UsageFault(f"unknown service {service!r} in --hosts; one of {', '.join(SERVICES)}")
+        most = 1 if service in UNSHARDED else NUM_SHARDS
+        if not 1 <= count <= most:
+            raise UsageFault(f"--hosts {service}={count}: must be 1 to {most}")
+
+
+def _processes(ports: int | None, hosts: Mapping[str, int]) -> list[Process]:
+    processes: list[Process] = []
+    for service in SERVICES:
+        count = hosts.get(service, 1)
+        shard_count = 1 if service in UNSHARDED else NUM_SHARDS
+        for index in range(count):
+            processes.append(
+                Process(
+                    name=service if index == 0 else f"{service}-{index + 1}",
+                    service=service,
+                    address=f"127.0.0.1:{_port(ports, len(processes))}",
+                    metrics_address=f"127.0.0.1:{_port(ports, len(processes) + _METRICS_AHEAD)}",
+                    shards=tuple(range(index, shard_count, count)),
+                )
+            )
+    return processes
+
+
+def _port(ports: int | None, place: int) -> int:
+    return ports + place if ports is not None else int(reserve())
+
+
+def _map_of(processes: tuple[Process, ...]) -> dict[str, Any]:
+    shard_map: dict[str, Any] = {}
+    for process in processes:
+        segment = shard_map.setdefault(
+            process.service, {"num_shards": 1 if process.service in UNSHARDED else NUM_SHARDS}
+        )
+        segment[f"{process.address}:{PLACEMENT}"] = [f"{shard:05d}" for shard in process.shards]
+    return shard_map
+
+
+def _targets_of(processes: tuple[Process, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "targets": [process.metrics_address],
+            "labels": {"service": process.service, "process": process.name, "grpc": process.address},
+        }
+        for process in processes
+    ]
+
+
+def _read_targets(path: Path) -> dict[str, tuple[str, str]]:
+    """Process name and metrics address by gRPC address."""
+    return {
+        target["labels"]["grpc"]: (target["labels"]["process"], target["targets"][0])
+        for target in json.loads(path.read_text())
+    }
+
+
+def _read(shard_map: ShardMap, metrics: Mapping[str, tuple[str, str]]) -> list[Process]:
+    processes = []
+    for service in SERVICES:
+        for host in shard_map.segments[service].hosts:
+            name, metrics_address = metrics[host.address]
+            processes.append(Process(name, service, host.address, metrics_address, host.shards))
+    return processes
+
+
+def _write(path: Path, document: object) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(document, indent=1) + "\n")
+    fresh.replace(path)

@@ -1,0 +1,277 @@
+"""Typed calls to the other services: the `Mesh` port over gRPC, through the shard router.
+
+Owns the translation between columns and messages, and the joining of several hosts' answers. A caller's
+fault that another service finds (a bad token) is raised as it is; hosts that failed otherwise make the
+answer partial; it raises only when no host answered. Where next: `answers.py` says what is promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+from feedmesh.aperture.v1 import aperture_pb2
+from feedmesh.apiary.v1 import apiary_pb2
+from feedmesh.counter.v1 import counter_pb2
+from feedmesh.ingest.v1 import ingest_pb2
+from feedmesh.log.v1 import event_pb2
+from feedmesh.polaris.v1 import polaris_pb2
+from feedmesh.realpin.v1 import realpin_pb2
+from feedmesh.rockstore.v1 import rockstore_pb2
+from feedmesh.scorpion.v1 import scorpion_pb2
+from feedmesh.type.v1 import type_pb2
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from services.chassis.columns.packed import (
+    pack_f32,
+    pack_u8,
+    pack_u32,
+    pack_u64,
+    unpack_f32,
+    unpack_u16,
+    unpack_u32,
+    unpack_u64,
+)
+from services.chassis.errors import BadRequest, DataLoss, TokenAhead
+from services.chassis.rpc.method import Method
+from services.chassis.shards.aio import AioRouter
+from services.chassis.shards.routing import HostAnswer
+from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored
+from services.feedgen.candidates import Candidates, merged, popular
+
+Response = TypeVar("Response", bound=Message)
+
+GET_FOLLOWED_BOARDS: Final = Method(
+    "/feedmesh.apiary.v1.ApiaryService/GetFollowedBoards",
+    apiary_pb2.GetFollowedBoardsRequest,
+    apiary_pb2.GetFollowedBoardsResponse,
+)
+GET_SEEN: Final = Method(
+    "/feedmesh.aperture.v1.ApertureService/GetSeen", aperture_pb2.GetSeenRequest, aperture_pb2.GetSeenResponse
+)
+GET_SIGNALS: Final = Method(
+    "/feedmesh.realpin.v1.RealPinService/GetSignals",
+    realpin_pb2.GetSignalsRequest,
+    realpin_pb2.GetSignalsResponse,
+)
+RETRIEVE: Final = Method(
+    "/feedmesh.polaris.v1.PolarisService/Retrieve", polaris_pb2.RetrieveRequest, polaris_pb2.RetrieveResponse
+)
+GET_TOP: Final = Method(
+    "/feedmesh.counter.v1.CounterService/GetTop", counter_pb2.GetTopRequest, counter_pb2.GetTopResponse
+)
+SCORE: Final = Method(
+    "/feedmesh.scorpion.v1.ScorpionService/Score", scorpion_pb2.ScoreRequest, scorpion_pb2.ScoreResponse
+)
+GET_OBJECTS: Final = Method(
+    "/feedmesh.rockstore.v1.RockstoreService/GetObjects",
+    rockstore_pb2.GetObjectsRequest,
+    rockstore_pb2.GetObjectsResponse,
+)
+PUBLISH: Final = Method(
+    "/feedmesh.ingest.v1.IngestService/Publish", ingest_pb2.PublishRequest, ingest_pb2.PublishResponse
+)
+_ANY_ID: Final = 1
+"""Ingest has one shard; any id leads there."""
+
+
+class MeshClients:
+    """`answers.Mesh` over gRPC; used on one event loop."""
+
+    def __init__(self, router: AioRouter) -> None:
+        self._router = router
+
+    async def followed_boards(self, user: int, *, limit: int, timeout_s: float) -> FollowedBoards:
+        """Apiary: what the user follows."""
+        request = apiary_pb2.GetFollowedBoardsRequest(user=user, limit=limit)
+        response = await self._router.call_one("apiary", user, GET_FOLLOWED_BOARDS, request, timeout_s)
+        absent = response.missing_owner_count
+        return FollowedBoards(
+            boards=unpack_u64(response.boards_u64),
+            affinities=unpack_f32(response.affinities_f32),
+            owners=unpack_u64(response.owners_u64),
+            missing=f"boards of {absent} followed owners could not be asked for" if absent else "",
+        )
+
+    async def seen_filter(
+        self, user: int, *, window_days: int, false_positive_rate: float, timeout_s: float
+    ) -> type_pb2.BloomFilter | None:
+        """Aperture: the seen set as a filter; None when it is empty."""
+        request = aperture_pb2.GetSeenRequest(
+            user=user,
+            window_days=window_days,
+            format=aperture_pb2.SEEN_FORMAT_BLOOM,
+            false_positive_rate=false_positive_rate,
+        )
+        response = await self._router.call_one("aperture", user, GET_SEEN, request, timeout_s)
+        return response.bloom if response.pin_count else None
+
+    async def seen_pins(self, user: int, *, window_days: int, timeout_s: float) -> NDArray[np.uint64]:
+        """Aperture: the seen set as ids."""
+        request = aperture_pb2.GetSeenRequest(
+            user=user, window_days=window_days, format=aperture_pb2.SEEN_FORMAT_IDS
+        )
+        response = await self._router.call_one("aperture", user, GET_SEEN, request, timeout_s)
+        return unpack_u64(response.pins_u64)
+
+    async def signals(self, user: int, *, timeout_s: float) -> Sequence[scorpion_pb2.UserSignal]:
+        """RealPin: the user's signals of now."""
+        request = realpin_pb2.GetSignalsRequest(user=user)
+        response = await self._router.call_one("realpin", user, GET_SIGNALS, request, timeout_s)
+        return [
+            scorpion_pb2.UserSignal(name=signal.name, ids_u64=signal.ids_u64, values_f32=signal.values_f32)
+            for signal in response.signals
+        ]
+
+    async def retrieve(self, followed: FollowedBoards, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
+        """Polaris: the best pins of the boards, from all hosts."""
+        shared = polaris_pb2.RetrieveRequest(
+            seen=ask.seen,
+            excluded_pins_u64=pack_u64(ask.excluded_pins),
+            limit=ask.limit,
+            saved_after_ms=ask.saved_after_ms,
+            saved_before_ms=ask.saved_before_ms,
+            now_ms=ask.now_ms,
+            order=polaris_pb2.ORDER_NEWEST if ask.newest_first else polaris_pb2.ORDER_LIGHT_SCORE,
+        )
+
+        def request_for(rows: NDArray[np.intp]) -> polaris_pb2.RetrieveRequest:
+            request = polaris_pb2.RetrieveRequest()
+            request.CopyFrom(shared)
+            request.boards_u64 = pack_u64(followed.boards[rows])
+            request.affinities_f32 = pack_f32(followed.affinities[rows])
+            return request
+
+        answers = await self._router.call("polaris", followed.boards, RETRIEVE, request_for, timeout_s)
+        responses, missing = _came(answers)
+        funnel: dict[str, int] = {}
+        for response in responses:
+            for field, value in response.funnel.ListFields():
+                name = field.name.removesuffix("_count")
+                funnel[name] = funnel.get(name, 0) + value
+        parts = [_candidates(response, followed) for response in responses]
+        if ask.newest_first:
+            candidates, duplicates = _newest(parts, ask.limit)
+        else:
+            candidates, duplicates = merged(parts, limit=ask.limit)
+        funnel["duplicate"] = funnel.get("duplicate", 0) + duplicates
+        return Retrieved(candidates, {**funnel, "kept": len(candidates)}, missing)
+
+    async def popular(self, *, counter: str, limit: int, timeout_s: float) -> Candidates:
+        """Counter: the most popular pins, from all hosts."""
+        request = counter_pb2.GetTopRequest(counter=counter, limit=limit)
+        answers = await self._router.call_all("counter", GET_TOP, lambda _: request, timeout_s)
+        responses, _ = _came(answers)
+        parts = [
+            popular(unpack_u64(response.entities_u64), unpack_f32(response.values_f32))
+            for response in responses
+        ]
+        return merged(parts, limit=limit)[0]
+
+    async def score(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Scored:
+        """Scorpion: full scores, from all hosts."""
+
+        def request_for(rows: NDArray[np.intp]) -> scorpion_pb2.ScoreRequest:
+            part = candidates if len(rows) == len(candidates) else candidates.take(rows)
+            return scorpion_pb2.ScoreRequest(
+                user=ask.user,
+                model=ask.model,
+                pins_u64=pack_u64(part.pins),
+                light_scores_f32=pack_f32(part.light),
+                saved_at_u32=pack_u32(part.saved_at),
+                boards_u64=pack_u64(part.boards),
+                owners_u64=pack_u64(part.owners),
+                affinities_f32=pack_f32(part.affinities),
+                signals=ask.signals,
+                now_ms=ask.now_ms,
+            )
+
+        answers = await self._router.call("scorpion", candidates.pins, SCORE, request_for, timeout_s)
+        responses, missing = _came(answers)
+        scores = np.zeros(len(candidates), np.float32)
+        present = np.zeros(len(candidates), np.bool_)
+        defaulted = 0
+        for answer in answers:
+            if answer.response is None:
+                continue
+            scores[answer.rows] = unpack_f32(answer.response.scores_f32)
+            present[answer.rows] = True
+            defaulted += answer.response.defaulted_count
+        if defaulted and not missing:
+            missing = f"{defaulted} candidates were scored without stored features"
+        return Scored(scores, present, responses[0].model, missing)
+
+    async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:
+        """Rockstore: objects of several kinds in one batch."""
+        ids = np.array([id for kind_ids in wanted.values() for id in kind_ids], np.uint64)
+        kinds = np.array([kind for kind, kind_ids in wanted.items() for _ in kind_ids], np.uint8)
+
+        def request_for(rows: NDArray[np.intp]) -> rockstore_pb2.GetObjectsRequest:
+            return rockstore_pb2.GetObjectsRequest(ids_u64=pack_u64(ids[rows]), kinds_u8=pack_u8(kinds[rows]))
+
+        answers = await self._router.call("rockstore", ids, GET_OBJECTS, request_for, timeout_s)
+        _, missing = _came(answers)
+        found = {}
+        for answer in answers:
+            if answer.response is None:
+                continue
+            for kind, item in zip(kinds[answer.rows].tolist(), answer.response.objects, strict=True):
+                if item.version:
+                    found[kind, item.id] = item
+        return Objects(found, missing)
+
+    async def publish(self, events: Sequence[event_pb2.Event], timeout_s: float) -> bytes:
+        """Ingest: make events durable; their token. Retried on UNAVAILABLE, so every event needs an id."""
+        request = ingest_pb2.PublishRequest(events=events)
+        response = await self._router.call_one("ingest", _ANY_ID, PUBLISH, request, timeout_s)
+        return response.token
+
+
+def _came(answers: Sequence[HostAnswer[Response]]) -> tuple[list[Response], str]:
+    """The responses that came, and for people what did not.
+
+    Raises:
+        BadRequest, TokenAhead: a host found the caller at fault.
+        FeedmeshError: no host answered; the first one's error.
+    """
+    responses = [answer.response for answer in answers if answer.response is not None]
+    errors = [answer.error for answer in answers if answer.error is not None]
+    for error in errors:
+        if isinstance(error, (BadRequest, TokenAhead)):
+            raise error
+    if errors and not responses:
+        raise errors[0]
+    if not errors:
+        return responses, ""
+    return responses, f"{len(errors)} of {len(answers)} hosts did not answer: {errors[0]}"
+
+
+def _candidates(response: polaris_pb2.RetrieveResponse, followed: FollowedBoards) -> Candidates:
+    """One host's columns, with what the follow graph knows of each board.
+
+    Raises:
+        DataLoss: the columns do not belong together.
+    """
+    rows = unpack_u16(response.board_rows_u16)
+    boards = unpack_u64(response.hit_boards_u64)
+    place = np.searchsorted(followed.boards, boards)
+    if len(rows) and (int(rows.max()) >= len(boards) or int(place.max()) >= len(followed.boards)):
+        raise DataLoss("Polaris answered boards that were not asked for")
+    return Candidates(
+        pins=unpack_u64(response.pins_u64),
+        light=unpack_f32(response.scores_f32),
+        saved_at=unpack_u32(response.saved_at_u32),
+        boards=boards[rows],
+        owners=unpack_u64(response.hit_owners_u64)[rows],
+        affinities=followed.affinities[place][rows],
+        via=followed.owners[place][rows],
+    )
+
+
+def _newest(parts: list[Candidates], limit: int) -> tuple[Candidates, int]:
+    """Several hosts' candidates, newest first; ties by pin id."""
+    joined, duplicates = merged(parts, limit=sum(len(part) for part in parts))
+    order = np.lexsort((joined.pins, -joined.saved_at.astype(np.int64)))
+    return joined.take(order[:limit]), duplicates
