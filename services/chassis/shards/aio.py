@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from services.chassis.errors import FeedmeshError
 from services.chassis.rpc.aio_channel import AioChannels
+from services.chassis.rpc.channel import too_late
 from services.chassis.rpc.method import Method
 from services.chassis.shards.map import Segment
 from services.chassis.shards.plan import HostRows
@@ -31,7 +32,7 @@ from services.chassis.shards.routing import (
 
 
 class AioRouter:
-    """Calls the hosts of a segment from one event loop. Cancelling a call cancels its parts on the servers."""
+    """Calls the hosts of a segment from one event loop; a cancelled call is cancelled on the servers."""
 
     def __init__(
         self, channels: AioChannels, choices: Choices, metrics: RouterMetrics, *, hedge_ms: int = 0
@@ -57,7 +58,7 @@ class AioRouter:
         """
         found = self._choices.segment(segment)
         shards = self._choices.shards_of(found, ids)
-        return await self._run(found, shards, method, make_request, timeout_s, hedge_ms)
+        return await self._run(found, shards, method, make_request, timeout_s=timeout_s, hedge_ms=hedge_ms)
 
     async def call_one(
         self,
@@ -86,7 +87,7 @@ class AioRouter:
         """Ask for every shard once; `rows` are shard numbers."""
         found = self._choices.segment(segment)
         shards = np.arange(found.num_shards, dtype=np.uint32)
-        return await self._run(found, shards, method, make_request, timeout_s, hedge_ms)
+        return await self._run(found, shards, method, make_request, timeout_s=timeout_s, hedge_ms=hedge_ms)
 
     async def _run(
         self,
@@ -94,6 +95,7 @@ class AioRouter:
         shards: NDArray[np.uint32],
         method: Method[Any, Any],
         make_request: MakeRequest[Any],
+        *,
         timeout_s: float | None,
         hedge_ms: int | None,
     ) -> list[HostAnswer[Any]]:
@@ -169,7 +171,8 @@ class _Calls:
                 name = "first" if winner is first else "second"
                 self.metrics.hedges.labels(self.segment.name, name).inc()
             # Raises the first call's error when both failed: failover then knows which host it was.
-            return winner.result()
+            answer: HostAnswer[Any] = winner.result()
+            return answer
         finally:
             for task in tasks:
                 task.cancel()
@@ -183,10 +186,13 @@ class _Calls:
     async def _send(self, call: HostRows, tried: frozenset[str]) -> HostAnswer[Any]:
         address = call.host.address
         retry = self.choices.retry_in_channel(self.segment, tried, idempotent=self.method.idempotent)
+        request = self.make_request(call.rows)
         timeout_s = self.deadline - time.monotonic()
+        if timeout_s <= 0:
+            raise too_late(address, self.method.path)
         try:
             response = await self.channels.call(
-                address, self.method, self.make_request(call.rows), timeout_s=timeout_s, retry=retry
+                address, self.method, request, timeout_s=timeout_s, retry=retry
             )
         except FeedmeshError as error:
             self.choices.health.failed(address, error)

@@ -53,7 +53,7 @@ class Router:
         """
         found = self._choices.segment(segment)
         shards = self._choices.shards_of(found, ids)
-        return _Calls(self, found, shards, method, make_request, timeout_s).run()
+        return _Calls(self, found, shards, method, make_request, timeout_s=timeout_s).run()
 
     def call_one(
         self,
@@ -78,7 +78,7 @@ class Router:
         """Ask for every shard once; `rows` are shard numbers."""
         found = self._choices.segment(segment)
         shards = np.arange(found.num_shards, dtype=np.uint32)
-        return _Calls(self, found, shards, method, make_request, timeout_s).run()
+        return _Calls(self, found, shards, method, make_request, timeout_s=timeout_s).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class _Calls:
         shards: NDArray[np.uint32],
         method: Method[Any, Any],
         make_request: MakeRequest[Any],
+        *,
         timeout_s: float | None,
     ) -> None:
         self._channels = router._channels
