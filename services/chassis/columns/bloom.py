@@ -28,6 +28,9 @@ from services.chassis.errors import BadRequest, LimitExceeded
 BITS_MIN = 512
 BYTES_MAX = 1 << 20
 HASH_COUNT_MAX = 32
+# Probes are whole, so a filter with just enough bits misses its rate by a little; twice the bits would
+# be a high price for it.
+RATE_SLACK = 1.05
 SEED_DEFAULT = 0x9E3779B97F4A7C15
 
 # One cache line: below it, double hashing loses independence and nothing is saved.
@@ -172,20 +175,19 @@ def _shape(count: int, rate: float, *, bytes_max: int) -> tuple[int, int]:
     """Return (bit count, hash count): the least power of two, then the least probes, that hold the rate."""
     if not 0.0 < rate < 1.0:
         raise BadRequest(f"bloom false_positive_rate {rate} is not between 0 and 1")
-    needed = math.ceil(-count * math.log(rate) / math.log(2) ** 2)
-    bit_count = max(BITS_MIN, 1 << (needed - 1).bit_length() if needed > 0 else 0)
-    if bit_count > bytes_max * 8:
-        raise LimitExceeded(
-            f"a bloom filter of {count} ids at rate {rate} needs {bit_count // 8} bytes, over {bytes_max}; "
-            "ask a higher rate or fewer ids",
-            bytes=bit_count // 8,
-            bytes_max=bytes_max,
-        )
-    for hash_count in range(1, HASH_COUNT_MAX + 1):
-        if (1.0 - math.exp(-hash_count * count / bit_count)) ** hash_count <= rate:
-            return bit_count, hash_count
-    # A rate below 2^-32 asks for more probes than are allowed.
-    raise BadRequest(f"bloom false_positive_rate {rate} needs more than {HASH_COUNT_MAX} hashes")
+    bit_count = BITS_MIN
+    while bit_count <= bytes_max * 8:
+        for hash_count in range(1, HASH_COUNT_MAX + 1):
+            expected = (1.0 - math.exp(-hash_count * count / bit_count)) ** hash_count
+            if expected <= rate * RATE_SLACK:
+                return bit_count, hash_count
+        bit_count *= 2
+    raise LimitExceeded(
+        f"a bloom filter of {count} ids at rate {rate} needs more than {bytes_max} bytes; "
+        "ask a higher rate or fewer ids",
+        count=count,
+        bytes_max=bytes_max,
+    )
 
 
 def _frozen(ids: NDArray[np.uint64]) -> NDArray[np.uint64]:

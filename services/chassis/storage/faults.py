@@ -1,6 +1,6 @@
 """Owns the translation of RocksDB's errors, which arrive as bare exceptions with a text, into our tree.
 
-Refuses to guess: what is neither a full disk nor corruption is a StorageFault.
+What is neither a full disk nor corruption is a StorageFault.
 Where next: `store.py`, which calls this around every call into the engine.
 """
 
