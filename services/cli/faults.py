@@ -33,3 +33,9 @@ class MeshUnavailable(CliFault):
     """The mesh is not there, or did not answer in time."""
 
     exit_code = EXIT_UNAVAILABLE
+
+
+class Interrupted(CliFault):
+    """Ctrl-C."""
+
+    exit_code = EXIT_INTERRUPTED
