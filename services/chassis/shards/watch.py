@@ -143,3 +143,8 @@ def _parse(path: Path, text: str) -> ShardMap:
         return ShardMap.parse(text)
     except ConfigFaults as error:
         raise ConfigFaults([f"{path}: {fault}" for fault in error.faults]) from None
+
+
+def read_map(path: Path) -> ShardMap:
+    """The map in a file. Raises ConfigFaults with every fault."""
+    return _parse(path, _read(path))
