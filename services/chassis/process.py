@@ -19,6 +19,9 @@ KEEPALIVE_MARGIN: Final = 2
 """Servers accept pings this many times as often as `ChannelConfig.keepalive_ms` sends them: a server that
 finds its clients' pings too frequent answers with GOAWAY, and healthy connections flap."""
 
+METADATA_BYTES_MAX: Final = 16 << 10
+"""Consistency tokens (6,000 bytes at most) travel as metadata; gRPC's own limit, 8 KB, is near to that."""
+
 
 @dataclass(frozen=True, config=CONFIG)
 class ChannelConfig:

@@ -17,7 +17,7 @@ from typing import Any, Generic
 import grpc
 
 from services.chassis.errors import Cancelled, FeedmeshError, TooLate
-from services.chassis.process import ChannelConfig
+from services.chassis.process import METADATA_BYTES_MAX, ChannelConfig
 from services.chassis.rpc.context import current
 from services.chassis.rpc.method import Method, Request, Response, outgoing
 from services.chassis.rpc.rpc_metrics import ClientMetrics, MethodMetrics, counting_in, counting_out
@@ -51,7 +51,21 @@ class Channels:
 
         Raises the FeedmeshError that the server raised, or the one that stands for the failure on the way.
         """
-        return self.start(address, method, request, timeout_s=timeout_s, retry=retry).result()
+        multicallable, metrics = self._bound(address, method, retry=retry)
+        timeout, metadata = outgoing(current(), timeout_s=timeout_s, default_s=self._default_s)
+        if timeout <= 0:
+            raise too_late(address, method.path)
+        started, code = time.perf_counter(), "OK"
+        try:
+            # Not start().result(): a blocking call waits on a queue of its own, not for grpcio's thread.
+            response: Response = multicallable(request, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            code = error.code().name
+            raise from_rpc(error) from error
+        else:
+            return response
+        finally:
+            metrics.finished(code, time.perf_counter() - started)
 
     def start(
         self,
@@ -63,9 +77,7 @@ class Channels:
         retry: bool | None = None,
     ) -> Pending[Response]:
         """Send without waiting. Raises TooLate when no time is left."""
-        multicallable, metrics = self._bound(
-            address, method, retry=method.idempotent if retry is None else retry
-        )
+        multicallable, metrics = self._bound(address, method, retry=retry)
         timeout, metadata = outgoing(current(), timeout_s=timeout_s, default_s=self._default_s)
         if timeout <= 0:
             raise too_late(address, method.path)
@@ -107,7 +119,11 @@ class Channels:
         for channel in channels:
             channel.close()
 
-    def _bound(self, address: str, method: Method[Any, Any], *, retry: bool) -> tuple[Any, MethodMetrics]:
+    def _bound(
+        self, address: str, method: Method[Any, Any], *, retry: bool | None
+    ) -> tuple[Any, MethodMetrics]:
+        if retry is None:
+            retry = method.idempotent
         key = (address, method.path, retry)
         bound = self._calls.get(key)
         if bound is None:
@@ -197,6 +213,8 @@ def channel_options(config: ChannelConfig, *, retry: bool, message_bytes_max: in
         ("grpc.max_reconnect_backoff_ms", config.reconnect_ms_max),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.enable_retries", int(retry)),
         ("grpc.service_config", json.dumps(service_config)),
     ]

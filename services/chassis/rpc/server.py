@@ -23,7 +23,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.chassis.errors import Cancelled, QueueFull
-from services.chassis.process import KEEPALIVE_MARGIN, ProcessConfig
+from services.chassis.process import KEEPALIVE_MARGIN, METADATA_BYTES_MAX, ProcessConfig
 from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope
 from services.chassis.rpc.reflection import enable_reflection
 from services.chassis.rpc.rpc_metrics import MethodMetrics, ServerMetrics, counting_in, counting_out
@@ -137,6 +137,8 @@ def server_options(config: ProcessConfig) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", config.message_bytes_max),
         ("grpc.max_send_message_length", config.message_bytes_max),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         # Without this a second process binds the same port in silence, and takes half of the calls.
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", channels.keepalive_ms // KEEPALIVE_MARGIN),

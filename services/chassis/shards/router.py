@@ -8,15 +8,17 @@ asyncio twin, with hedging, is `aio.py`; what both share is `routing.py`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.chassis.errors import FeedmeshError
-from services.chassis.rpc.channel import Channels, Pending
+from services.chassis.errors import FeedmeshError, TooLate
+from services.chassis.rpc.channel import Channels, Pending, too_late
 from services.chassis.rpc.method import Method
 from services.chassis.shards.map import Segment
 from services.chassis.shards.plan import HostRows
@@ -87,8 +89,8 @@ class _Flight:
 
     call: HostRows
     tried: frozenset[str]
-    pending: Pending[Any] | None
-    error: FeedmeshError | None
+    outcome: Callable[[], Any]
+    """The response; raises FeedmeshError."""
 
 
 class _Calls:
@@ -125,41 +127,53 @@ class _Calls:
         return self._answers
 
     def _send(self, calls: list[HostRows], tried: frozenset[str]) -> None:
+        alone = len(calls) == 1 and not self._flying
         # All requests before the first call: a make_request that raises must not leave calls behind.
         for call, request in [(call, self._make_request(call.rows)) for call in calls]:
-            self._fly(call, request, tried | {call.host.address})
+            self._fly(call, request, tried | {call.host.address}, alone=alone)
 
-    def _fly(self, call: HostRows, request: Any, tried: frozenset[str]) -> None:
-        self._flying += 1
+    def _fly(self, call: HostRows, request: Any, tried: frozenset[str], *, alone: bool) -> None:
+        address = call.host.address
+        timeout_s = self._deadline - time.monotonic()
+        if timeout_s <= 0:
+            self._answers.append(HostAnswer(call.host, call.rows, None, too_late(address, self._method.path)))
+            return
         retry = self._choices.retry_in_channel(self._segment, tried, idempotent=self._method.idempotent)
-        try:
-            pending = self._channels.start(
-                call.host.address,
-                self._method,
-                request,
-                timeout_s=self._deadline - time.monotonic(),
-                retry=retry,
-            )
-        except FeedmeshError as error:
-            self._landed.put(_Flight(call, tried, None, error))
+        send = partial(
+            self._channels.call if alone else self._channels.start,
+            address,
+            self._method,
+            request,
+            timeout_s=timeout_s,
+            retry=retry,
+        )
+        self._flying += 1
+        if alone:
+            # Nothing to be parallel with: the call is made, and waited for, when it is taken.
+            self._landed.put(_Flight(call, tried, send))
         else:
-            flight = _Flight(call, tried, pending, None)
-            pending.on_done(lambda: self._landed.put(flight))
+            self._launch(call, tried, send)
+
+    def _launch(self, call: HostRows, tried: frozenset[str], send: Callable[[], Any]) -> None:
+        try:
+            pending: Pending[Any] = send()
+        except TooLate as error:
+            self._flying -= 1
+            self._answers.append(HostAnswer(call.host, call.rows, None, error))
+            return
+        flight = _Flight(call, tried, pending.result)
+        pending.on_done(lambda: self._landed.put(flight))
 
     def _take(self, flight: _Flight) -> None:
-        error = flight.error
-        if flight.pending is not None:
-            try:
-                response = flight.pending.result()
-            except FeedmeshError as failure:
-                error = failure
-                self._choices.health.failed(flight.call.host.address, failure)
-            else:
-                self._choices.health.answered(flight.call.host.address)
-                self._answers.append(HostAnswer(flight.call.host, flight.call.rows, response, None))
-                return
-        assert error is not None
-        self._fail_over(flight, error)
+        host, rows = flight.call
+        try:
+            response = flight.outcome()
+        except FeedmeshError as error:
+            self._choices.health.failed(host.address, error)
+            self._fail_over(flight, error)
+        else:
+            self._choices.health.answered(host.address)
+            self._answers.append(HostAnswer(host, rows, response, None))
 
     def _fail_over(self, flight: _Flight, error: FeedmeshError) -> None:
         left = flight.call.rows
