@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from services.chassis.columns.packed import pack_u64, unpack_u64
 from services.chassis.log.log import TopicPartition
+from services.chassis.log.offsets import SYSTEM
 from services.chassis.storage.batch import Batch
 from services.chassis.storage.store import Store
 
-FAMILY = "system"
 _PLACE = struct.Struct(">H")
 _OFFSET = struct.Struct(">Q")
 
@@ -54,7 +54,7 @@ class RecentIds:
     def load(self, store: Store) -> None:
         """Read the windows back, as they were after the last written batch."""
         for row, prefix in enumerate(self._prefixes):
-            for key, value in store.scan_prefix(FAMILY, prefix):
+            for key, value in store.scan_prefix(SYSTEM, prefix):
                 ids = unpack_u64(value, field="dedup")
                 self.admit(np.full(ids.size, row, dtype=np.int64), ids)
                 self._saved[row].append((key, ids.size))
@@ -71,13 +71,13 @@ class RecentIds:
         if not ids.size:
             return
         key = self._prefixes[row] + _OFFSET.pack(next_offset)
-        batch.put(FAMILY, key, pack_u64(ids))
+        batch.put(SYSTEM, key, pack_u64(ids))
         saved = self._saved[row]
         saved.append((key, ids.size))
         count = self._saved_counts[row] + ids.size
         while count - saved[0][1] >= self._window:
             old_key, old_count = saved.popleft()
-            batch.delete(FAMILY, old_key)
+            batch.delete(SYSTEM, old_key)
             count -= old_count
         self._saved_counts[row] = count
 

@@ -98,7 +98,7 @@ class EmbeddedLog:
         if len(records) > config.request_records_max or size > config.request_bytes_max:
             raise LimitExceeded(
                 f"{len(records)} records of {size} bytes are more than one publish may "
-                f"write ({config.request_records_max} and {config.request_bytes_max} bytes); split the request",
+                f"write ({config.request_records_max} and {config.request_bytes_max} bytes); split it",
                 records=len(records),
                 bytes=size,
             )

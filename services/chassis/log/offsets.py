@@ -19,7 +19,7 @@ from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage.batch import Batch
 from services.chassis.storage.store import Store
 
-FAMILY = "system"
+SYSTEM = "system"
 _LOG_ID = b"log_id"
 _PARTITION = struct.Struct(">H")
 _OFFSET = struct.Struct(">Q")
@@ -31,10 +31,10 @@ class ForeignLog(DataLoss):
 
 def check_log_id(store: Store, log_id: str) -> None:
     """Remember the log at the first contact; raises ForeignLog at a later one with another log."""
-    known = store.get(FAMILY, _LOG_ID)
+    known = store.get(SYSTEM, _LOG_ID)
     if known is None:
         batch = store.batch()
-        batch.put(FAMILY, _LOG_ID, log_id.encode())
+        batch.put(SYSTEM, _LOG_ID, log_id.encode())
         store.write(batch)
     elif known.decode() != log_id:
         raise ForeignLog(
@@ -76,7 +76,7 @@ def first_positions(
         if topic not in begins:
             begins[topic], ends[topic] = log.begin_offsets(topic), log.end_offsets(topic)
         begin, end = begins[topic][partition], ends[topic][partition]
-        stored = store.get(FAMILY, _key(place))
+        stored = store.get(SYSTEM, _key(place))
         offset = _OFFSET.unpack(stored)[0] if stored is not None else begin if begin_trimmed else 0
         if not begin <= offset <= end:
             raise OffsetOutOfRange(
@@ -92,7 +92,7 @@ def first_positions(
 def put_offsets(batch: Batch, chunks: Iterable[Chunk]) -> None:
     """Put the chunks' next offsets into the batch that applies them."""
     for chunk in chunks:
-        batch.put(FAMILY, _key((chunk.topic, chunk.partition)), _OFFSET.pack(chunk.next_offset))
+        batch.put(SYSTEM, _key((chunk.topic, chunk.partition)), _OFFSET.pack(chunk.next_offset))
 
 
 def _key(place: TopicPartition) -> bytes:
