@@ -1,0 +1,41 @@
+"""`python -m services.feedgen --config FILE`: read config, build, serve."""
+
+from __future__ import annotations
+
+from feedmesh.feedgen.v1 import feedgen_pb2_grpc
+from services.chassis.lifecycle import AioHost, Orchestrator, serve_orchestrator
+from services.feedgen.clients import MeshClients
+from services.feedgen.config import FeedgenConfig
+from services.feedgen.impressions import ImpressionPublisher
+from services.feedgen.last_known import LastKnownBoards
+from services.feedgen.metrics import FeedgenMetrics
+from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.service import FeedGeneratorService
+
+SERVICE_NAME = "feedmesh.feedgen.v1.FeedGeneratorService"
+
+
+async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
+    """The FeedGenerator over the mesh that `host` leads to."""
+    metrics = FeedgenMetrics(host.registry)
+    mesh = MeshClients(host.router)
+    impressions = ImpressionPublisher(mesh.publish, config.impressions, metrics)
+    feed = FollowingFeed(
+        mesh, config.following, config.budget, LastKnownBoards(bytes_max=config.last_known_bytes_max)
+    )
+    servicer = FeedGeneratorService(
+        config=config, feed=feed, impressions=impressions, metrics=metrics, clock=host.clock
+    )
+
+    async def warm() -> None:
+        impressions.start()
+
+    return Orchestrator(
+        services=[(feedgen_pb2_grpc.add_FeedGeneratorServiceServicer_to_server, servicer, SERVICE_NAME)],
+        warm=warm,
+        close=impressions.stop,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(serve_orchestrator("feedgen", FeedgenConfig, build))

@@ -1,0 +1,207 @@
+"""GetFeed over a real asyncio server: checks at the door, answer, side effect."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+from feedmesh.feedgen.v1 import feedgen_pb2, feedgen_pb2_grpc
+from feedmesh.log.v1 import event_pb2
+from feedmesh.rockstore.v1 import rockstore_pb2
+from feedmesh.type.v1 import type_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from prometheus_client import CollectorRegistry
+
+from services.chassis.errors import FeedmeshError, InvalidCursor, InvalidToken, Unavailable
+from services.chassis.lifecycle import AioHost, Orchestrator, OrchestratorProcess, ProcessConfig
+from services.chassis.process import ChannelConfig
+from services.chassis.rpc.aio_channel import AioChannels
+from services.chassis.rpc.method import Method
+from services.chassis.rpc.rpc_metrics import ClientMetrics
+from services.feedgen.config import FeedgenConfig, ImpressionsConfig
+from services.feedgen.impressions import ImpressionPublisher
+from services.feedgen.last_known import LastKnownBoards
+from services.feedgen.metrics import FeedgenMetrics
+from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.service import FeedGeneratorService
+from tests.feedgen.fake_mesh import FakeMesh
+
+GET_FEED = Method(
+    "/feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",
+    feedgen_pb2.GetFeedRequest,
+    feedgen_pb2.GetFeedResponse,
+)
+Call = Callable[[feedgen_pb2.GetFeedRequest], Awaitable[feedgen_pb2.GetFeedResponse]]
+USER = 7
+
+
+class Log:
+    """Takes published events; can refuse a number of times first."""
+
+    def __init__(self) -> None:
+        self.events: list[event_pb2.Event] = []
+        self.refusals = 0
+
+    async def publish(self, events: Sequence[event_pb2.Event], timeout_s: float) -> bytes:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("the log is away")
+        self.events += events
+        return b"token"
+
+
+def serve(mesh: FakeMesh, log: Log, test: Callable[[Call], Awaitable[None]]) -> None:
+    """Run `test` against a real server on a port of the system, then drain it."""
+
+    async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
+        metrics = FeedgenMetrics(host.registry)
+        impressions = ImpressionPublisher(log.publish, config.impressions, metrics)
+        feed = FollowingFeed(mesh, config.following, config.budget, LastKnownBoards(bytes_max=1_000_000))
+        servicer = FeedGeneratorService(
+            config=config, feed=feed, impressions=impressions, metrics=metrics, clock=host.clock
+        )
+
+        async def warm() -> None:
+            impressions.start()
+
+        name = "feedmesh.feedgen.v1.FeedGeneratorService"
+        add = feedgen_pb2_grpc.add_FeedGeneratorServiceServicer_to_server
+        return Orchestrator(services=[(add, servicer, name)], warm=warm, close=impressions.stop)
+
+    async def run() -> None:
+        config = FeedgenConfig(
+            process=ProcessConfig(listen="127.0.0.1:0", drain_linger_ms=0),
+            impressions=ImpressionsConfig(retry_ms_max=50),
+        )
+        process = OrchestratorProcess("feedgen", config, build)
+        await process.start()
+        channels = AioChannels(ChannelConfig(), ClientMetrics(CollectorRegistry()))
+        try:
+            await test(
+                lambda request: channels.call(f"127.0.0.1:{process.port}", GET_FEED, request, timeout_s=5)
+            )
+        finally:
+            await channels.close()
+            await process.stop()
+
+    asyncio.run(run())
+
+
+@pytest.fixture
+def mesh() -> FakeMesh:
+    mesh = FakeMesh(follows={USER: [1, 2, 3]}, owners={1: 101, 2: 102, 3: 103})
+    for board in (1, 2, 3):
+        mesh.boards[board] = [(board * 100 + at, 1_700_000_000_000, 0.5) for at in range(1, 31)]
+    return mesh
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_page_is_answered_and_its_pins_published_once_as_served(mesh: FakeMesh, log: Log) -> None:
+    mesh.full_scores = {pin: pin / 100 for pin in range(400)}
+    mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
+    log.refusals = 2
+    answers: list[feedgen_pb2.GetFeedResponse] = []
+
+    async def test(call: Call) -> None:
+        answers.append(await call(feedgen_pb2.GetFeedRequest(user=USER, page_size=10, explain=True)))
+
+    serve(mesh, log, test)
+    (answer,) = answers
+    assert len(answer.items) == 10
+    assert answer.complete
+    assert answer.source == feedgen_pb2.FEED_SOURCE_RECIPE
+    assert answer.request_id
+    assert {item.reason for item in answer.items} == {"you follow this board"}
+    assert ("filter", "kept") in {(step.stage, step.reason) for step in answer.explain.funnel}
+    (event,) = log.events
+    assert list(event.impressions.pins) == [item.pin for item in answer.items]
+    assert event.impressions.type == type_pb2.ACTION_TYPE_SERVED
+    assert event.id
+
+
+def test_dry_run_publishes_nothing(mesh: FakeMesh, log: Log) -> None:
+    async def test(call: Call) -> None:
+        await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=True))
+
+    serve(mesh, log, test)
+    assert not log.events
+
+
+def test_display_is_filled_as_asked(mesh: FakeMesh, log: Log) -> None:
+    mesh.boards = {1: [(11, _now(), 0.5)]}
+    mesh.follows = {USER: [1]}
+    mesh.objects_by_key = {
+        (1, 11): rockstore_pb2.Object(
+            id=11, version=1, pin=type_pb2.Pin(title="Waves", image="x:1", link="l")
+        ),
+        (2, 1): rockstore_pb2.Object(id=1, version=1, board=type_pb2.Board(title="Sea", key="sea")),
+        (3, 101): rockstore_pb2.Object(id=101, version=1, user=type_pb2.User(name="Fern")),
+    }
+
+    async def test(call: Call) -> None:
+        mask = FieldMask(paths=["title", "board", "owner"])
+        answer = await call(feedgen_pb2.GetFeedRequest(user=USER, display_mask=mask))
+        (item,) = answer.items
+        assert (item.display.title, item.display.board_title, item.display.owner_name) == (
+            "Waves",
+            "Sea",
+            "Fern",
+        )
+        assert item.display.board_key == "sea"
+        assert not item.display.image
+        none = await call(feedgen_pb2.GetFeedRequest(user=USER))
+        assert not none.items[0].HasField("display")
+
+    serve(mesh, log, test)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (feedgen_pb2.GetFeedRequest(), "user is 0"),
+        (feedgen_pb2.GetFeedRequest(user=1, page_size=251), "at most 250"),
+        (feedgen_pb2.GetFeedRequest(user=1, type=99), "not a feed"),  # type: ignore[arg-type]
+        (feedgen_pb2.GetFeedRequest(user=1, ranking=99), "ranking 99"),  # type: ignore[arg-type]
+        (feedgen_pb2.GetFeedRequest(user=1, cursor=b"nonsense"), "cursor"),
+        (feedgen_pb2.GetFeedRequest(user=1, seen_pins=range(1, 1_002)), "at most 1000"),
+        (feedgen_pb2.GetFeedRequest(user=1, display_mask=FieldMask(paths=["colour"])), "colour"),
+    ],
+    ids=["no user", "page", "feed type", "ranking", "cursor", "seen pins", "display mask"],
+)
+def test_bad_requests_are_refused_with_what_to_do(
+    mesh: FakeMesh, log: Log, request_: feedgen_pb2.GetFeedRequest, words: str
+) -> None:
+    async def test(call: Call) -> None:
+        with pytest.raises(FeedmeshError, match=words):
+            await call(request_)
+        assert len((await call(feedgen_pb2.GetFeedRequest(user=USER))).items) >= 0
+
+    serve(mesh, log, test)
+
+
+def test_cursor_fault_keeps_its_class_across_the_wire(mesh: FakeMesh, log: Log) -> None:
+    async def test(call: Call) -> None:
+        with pytest.raises(InvalidCursor):
+            await call(feedgen_pb2.GetFeedRequest(user=1, cursor=b"x" * 28))
+
+    serve(mesh, log, test)
+
+
+def test_bad_token_that_a_leaf_found_reaches_the_caller(mesh: FakeMesh, log: Log) -> None:
+    mesh.faults["seen_filter"] = InvalidToken("damaged")
+
+    async def test(call: Call) -> None:
+        with pytest.raises(InvalidToken):
+            await call(feedgen_pb2.GetFeedRequest(user=USER))
+
+    serve(mesh, log, test)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
