@@ -39,7 +39,7 @@ DEFAULT = "default"
 CLOSE_WAIT_S = 10.0
 
 # Passed on as they are: bugs of the caller (an undeclared family, not bytes), and errors already ours.
-PASSED_ON = (KeyError, TypeError, FeedmeshError)
+PASSED_ON = (KeyError, TypeError, ValueError, FeedmeshError)
 
 
 @dataclass(frozen=True, slots=True)
