@@ -95,7 +95,7 @@ def test_an_address_with_another_spelling_is_refused(uri: str) -> None:
 def test_unknown_names_are_refused(part: str) -> None:
     parts = {"motif": "cats", "palette": "dusk", "composition": "solo", "mood": "calm", part: "nothing"}
     with pytest.raises(ValueError, match="unknown"):
-        draw(Picture(**parts, seed=1))  # type: ignore[arg-type]
+        draw(Picture(**parts, seed=1))
 
 
 @given(pictures)

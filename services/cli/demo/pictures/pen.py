@@ -43,7 +43,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, fill: str) -> str:
     return f'<ellipse cx="{num(x)}" cy="{num(y)}" rx="{num(rx)}" ry="{num(ry)}" fill="{fill}"/>'
 
 
-def rect(x: float, y: float, width: float, height: float, fill: str, r: float = 0) -> str:  # noqa: PLR0917
+def rect(x: float, y: float, width: float, height: float, fill: str, r: float = 0) -> str:
     round_ = f' rx="{num(r)}"' if r else ""
     return (
         f'<rect x="{num(x)}" y="{num(y)}" width="{num(width)}" height="{num(height)}"{round_} fill="{fill}"/>'
