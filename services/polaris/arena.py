@@ -114,17 +114,17 @@ class Arena:
                 return results, displaced
             self._rebuild()
 
-    def shrink(self, *, step_pins: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        """Take pins off the longest boards when there are more than `pins_max`; at most `step_pins` more.
+    def shrink(self, *, spare_pins: int, most_pins: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Take pins off the longest boards when there are more than `pins_max`: `spare_pins` more than that.
 
-        Returns (boards, pins) of what was taken, for the store. The longest boards go first, down to one
-        level for all, so a board with few pins keeps them.
+        Returns (boards, pins) of what was taken, at most `most_pins`, for the store. The longest boards go
+        first, down to one level for all, so a board with few pins keeps them.
         """
         over = self.pin_count - self.pins_max
         if over <= 0:
             return np.empty(0, np.uint64), np.empty(0, np.uint64)
         # Some more than needed, or every later save would search for the level again.
-        wanted = min(over + step_pins, self.pin_count)
+        wanted = min(over + spare_pins, most_pins, self.pin_count)
         counts = self.boards["count"][: self._counters[ROW_COUNT]]
         level = _level(counts, keep=self.pin_count - wanted)
         boards = np.empty(wanted, dtype=np.uint64)

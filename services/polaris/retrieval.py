@@ -101,7 +101,7 @@ def warm(scale: LightScale) -> None:
     writable = boards.copy()
     arena.apply(Changes(kinds, writable, writable, keys, zeros, zeros, writable))
     arena.pins_max = 0
-    arena.shrink(step_pins=1)
+    arena.shrink(spare_pins=1, most_pins=1)
     arena.board_pins(1, limit=1)
     for newest_first in (False, True):
         retrieve(arena, Query(boards, np.zeros(2), no_filters(), 1, 0, newest_first), scale)

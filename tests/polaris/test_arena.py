@@ -151,11 +151,21 @@ def test_shrinking_takes_the_worst_pins_of_the_longest_boards() -> None:
     arena = Arena(pins_per_board_max=100, pins_max=10)
     steps = [save(1, pin, key=float(pin)) for pin in range(1, 11)]
     arena.apply(changes_of([*steps, save(2, 50), save(2, 51), save(3, 60)]))
-    boards, pins = arena.shrink(step_pins=2)
+    boards, pins = arena.shrink(spare_pins=2, most_pins=100)
     assert boards.tolist() == [1] * 5
     assert sorted(pins.tolist()) == [1, 2, 3, 4, 5]
     assert arena.pin_count == 8
-    assert arena.shrink(step_pins=2)[0].size == 0
+    assert arena.shrink(spare_pins=2, most_pins=100)[0].size == 0
+
+
+def test_shrinking_goes_on_in_bounded_steps() -> None:
+    arena = Arena(pins_per_board_max=1000, pins_max=100)
+    arena.apply(changes_of([save(1, pin, key=float(pin)) for pin in range(1, 501)]))
+    steps = []
+    while (taken := arena.shrink(spare_pins=10, most_pins=150)[0].size) > 0:
+        steps.append(taken)
+    assert steps == [150, 150, 110]
+    assert arena.pin_count == 90
 
 
 def test_loading_gives_what_saving_gives() -> None:
