@@ -16,8 +16,9 @@ _SPARE_ENTRIES = 2_000
 class EmbeddedLogConfig:
     """Sizes and bounds of the log. The partition count is fixed when the log is made."""
 
-    partitions: int = Field(default=64, ge=1, le=4_096)
-    """Partitions of each data topic. Must divide num_shards of every segment; never changes."""
+    partitions: int = Field(default=64, ge=1, le=128)
+    """Partitions of each data topic. Must divide num_shards of every segment; never changes. At most 128:
+    the token of one publish may have to name every partition of five topics, in 6 KB."""
 
     group_records_max: int = Field(default=5_000, gt=0)
     """Records of one group commit, beyond the first request: larger batches hold the GIL too long."""

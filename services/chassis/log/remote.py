@@ -145,6 +145,8 @@ class RemoteTail:
                 self._changed.wait(min(deadline - now, self._silence_s))
             responses = list(self._ready)
             self._ready.clear()
+            # The reading thread may have waited for room all this while.
+            self._heard = time.monotonic()
             self._changed.notify_all()
         return [_chunk(chunk) for response in responses for chunk in response.chunks]
 

@@ -49,7 +49,8 @@ class IngestServiceServicer:
     def Publish(self, request, context):
         """Acknowledges when every record of every event is durable; all become visible, or none. Retry on
         UNAVAILABLE with the same event ids: they count once. INVALID_ARGUMENT names every faulty event.
-        RESOURCE_EXHAUSTED when the queue or the disk is full.
+        RESOURCE_EXHAUSTED when the queue or the disk is full: nothing was written. After DEADLINE_EXCEEDED,
+        UNAVAILABLE or INTERNAL the events may have been written: retry with the same ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

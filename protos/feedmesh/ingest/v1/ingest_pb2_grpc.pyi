@@ -36,7 +36,8 @@ class IngestServiceStub:
     Publish: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PublishRequest, _ingest_pb2.PublishResponse]
     """Acknowledges when every record of every event is durable; all become visible, or none. Retry on
     UNAVAILABLE with the same event ids: they count once. INVALID_ARGUMENT names every faulty event.
-    RESOURCE_EXHAUSTED when the queue or the disk is full.
+    RESOURCE_EXHAUSTED when the queue or the disk is full: nothing was written. After DEADLINE_EXCEEDED,
+    UNAVAILABLE or INTERNAL the events may have been written: retry with the same ids.
     """
 
 @_typing.type_check_only
@@ -47,7 +48,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     Publish: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PublishRequest, _ingest_pb2.PublishResponse]  # type: ignore[assignment]
     """Acknowledges when every record of every event is durable; all become visible, or none. Retry on
     UNAVAILABLE with the same event ids: they count once. INVALID_ARGUMENT names every faulty event.
-    RESOURCE_EXHAUSTED when the queue or the disk is full.
+    RESOURCE_EXHAUSTED when the queue or the disk is full: nothing was written. After DEADLINE_EXCEEDED,
+    UNAVAILABLE or INTERNAL the events may have been written: retry with the same ids.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -61,7 +63,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.PublishResponse, _abc.Awaitable[_ingest_pb2.PublishResponse]]:
         """Acknowledges when every record of every event is durable; all become visible, or none. Retry on
         UNAVAILABLE with the same event ids: they count once. INVALID_ARGUMENT names every faulty event.
-        RESOURCE_EXHAUSTED when the queue or the disk is full.
+        RESOURCE_EXHAUSTED when the queue or the disk is full: nothing was written. After DEADLINE_EXCEEDED,
+        UNAVAILABLE or INTERNAL the events may have been written: retry with the same ids.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,7 +60,9 @@ class TailRequest(_message.Message):
     chunk_bytes: _builtins.int
     """Bytes of records in one response, about; 0 means 1 MiB, at most 4 MiB."""
     log_id: _builtins.str
-    """Log that the positions belong to; another log is refused with OUT_OF_RANGE. Empty: any."""
+    """Log that the positions belong to; another log is refused with
+    DATA_LOSS. Empty: any.
+    """
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Position]:
         """One for each partition to read, at most 65,536."""

@@ -58,8 +58,8 @@ class LogServiceServicer:
 
     def Tail(self, request, context):
         """Streams records from the given positions on, then waits for new ones. Within a partition in order,
-        nothing left out; only durable records. Ends with OUT_OF_RANGE when a position is not in the log (any
-        more), and with UNAVAILABLE when the server drains. Idempotent.
+        nothing left out; only durable records. Ends with DATA_LOSS, reason OFFSET_OUT_OF_RANGE, when a position
+        is not in the log (any more), and with UNAVAILABLE when the server drains. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,8 +35,8 @@ class LogServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LogServiceAsyncStub: ...
     Tail: _grpc.UnaryStreamMultiCallable[_log_pb2.TailRequest, _log_pb2.TailResponse]
     """Streams records from the given positions on, then waits for new ones. Within a partition in order,
-    nothing left out; only durable records. Ends with OUT_OF_RANGE when a position is not in the log (any
-    more), and with UNAVAILABLE when the server drains. Idempotent.
+    nothing left out; only durable records. Ends with DATA_LOSS, reason OFFSET_OUT_OF_RANGE, when a position
+    is not in the log (any more), and with UNAVAILABLE when the server drains. Idempotent.
     """
     GetLog: _grpc.UnaryUnaryMultiCallable[_log_pb2.GetLogRequest, _log_pb2.GetLogResponse]
     """The log's identity, topics and offsets. Idempotent."""
@@ -50,8 +50,8 @@ class LogServiceAsyncStub(LogServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Tail: _aio.UnaryStreamMultiCallable[_log_pb2.TailRequest, _log_pb2.TailResponse]  # type: ignore[assignment]
     """Streams records from the given positions on, then waits for new ones. Within a partition in order,
-    nothing left out; only durable records. Ends with OUT_OF_RANGE when a position is not in the log (any
-    more), and with UNAVAILABLE when the server drains. Idempotent.
+    nothing left out; only durable records. Ends with DATA_LOSS, reason OFFSET_OUT_OF_RANGE, when a position
+    is not in the log (any more), and with UNAVAILABLE when the server drains. Idempotent.
     """
     GetLog: _aio.UnaryUnaryMultiCallable[_log_pb2.GetLogRequest, _log_pb2.GetLogResponse]  # type: ignore[assignment]
     """The log's identity, topics and offsets. Idempotent."""
@@ -68,8 +68,8 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_log_pb2.TailResponse], _abc.AsyncIterator[_log_pb2.TailResponse]]:
         """Streams records from the given positions on, then waits for new ones. Within a partition in order,
-        nothing left out; only durable records. Ends with OUT_OF_RANGE when a position is not in the log (any
-        more), and with UNAVAILABLE when the server drains. Idempotent.
+        nothing left out; only durable records. Ends with DATA_LOSS, reason OFFSET_OUT_OF_RANGE, when a position
+        is not in the log (any more), and with UNAVAILABLE when the server drains. Idempotent.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,112 @@
+"""LogService over gRPC: the embedded log as followers in other processes see it.
+
+Each Tail holds one thread of the stream pool (`process.streams_max`) for as long as the follower lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
+from google.protobuf.message import DecodeError
+
+from services.chassis.clock import Clock
+from services.chassis.errors import BadRequest, LimitExceeded, OffsetOutOfRange
+from services.chassis.log.embedded import EmbeddedLog
+from services.chassis.log.log import DEAD_LETTERS, Chunk, NewRecord, Positions
+from services.ingest.config import IngestConfig
+from services.ingest.metrics import IngestMetrics
+
+FULL_NAME: Final = "feedmesh.log.v1.LogService"
+CHUNK_BYTES_MAX: Final = 4 << 20
+_APPEND_WAIT_S: Final = 10.0
+
+
+class LogServicer(log_pb2_grpc.LogServiceServicer):
+    """Reads of `log`, and the append of dead letters."""
+
+    def __init__(
+        self, log: EmbeddedLog, config: IngestConfig, *, metrics: IngestMetrics, clock: Clock
+    ) -> None:
+        self._log = log
+        self._config = config
+        self._metrics = metrics
+        self._clock = clock
+
+    def Tail(self, request: log_pb2.TailRequest, context: Any) -> Iterator[log_pb2.TailResponse]:
+        """See log.proto."""
+        positions = self._positions(request)
+        tail = self._log.tail(positions, chunk_bytes=min(request.chunk_bytes, CHUNK_BYTES_MAX))
+        # A caller that went away wakes the poll, so its thread is free at once.
+        context.add_callback(tail.close)
+        try:
+            log_id = self._log.log_id
+            while context.is_active():
+                chunks = tail.poll(timeout_ms=self._config.sign_of_life_ms)
+                yield self._response(chunks, log_id)
+                log_id = ""
+        finally:
+            tail.close()
+
+    def GetLog(self, request: log_pb2.GetLogRequest, context: Any) -> log_pb2.GetLogResponse:
+        """See log.proto."""
+        log = self._log
+        response = log_pb2.GetLogResponse(log_id=log.log_id)
+        for name in log.topics:
+            response.topics.add(
+                name=name, begin_offsets=log.begin_offsets(name), end_offsets=log.end_offsets(name)
+            )
+        return response
+
+    def AppendDeadLetter(
+        self, request: log_pb2.AppendDeadLetterRequest, context: Any
+    ) -> log_pb2.AppendDeadLetterResponse:
+        """See log.proto."""
+        letter = request.dead_letter
+        limit = self._config.dead_letter_bytes_max
+        if not 1 <= len(letter) <= limit:
+            raise LimitExceeded(f"dead_letter has {len(letter)} bytes, must have 1 to {limit}")
+        try:
+            record_pb2.DeadLetter.FromString(letter)
+        except DecodeError as fault:
+            raise BadRequest("dead_letter is not a serialised DeadLetter") from fault
+        written = self._log.publish([NewRecord(DEAD_LETTERS, 0, letter)]).result(_APPEND_WAIT_S)
+        self._metrics.dead_letters.inc()
+        return log_pb2.AppendDeadLetterResponse(offset=written[DEAD_LETTERS, 0] - 1)
+
+    def _positions(self, request: log_pb2.TailRequest) -> Positions:
+        log, limit = self._log, self._config.tail_partitions_max
+        if not 1 <= len(request.positions) <= limit:
+            raise LimitExceeded(f"the request has {len(request.positions)} positions, must have 1 to {limit}")
+        if request.log_id and request.log_id != log.log_id:
+            raise OffsetOutOfRange(
+                f"the positions are of log {request.log_id!r}, this is log {log.log_id!r}: restore a "
+                "checkpoint of this log, or start from an empty store"
+            )
+        positions: Positions = {}
+        for position in request.positions:
+            place = (position.topic, position.partition)
+            if position.partition >= log.topics.get(position.topic, 0):
+                raise BadRequest(f"there is no partition {place[1]} of topic {place[0]!r} in this log")
+            if place in positions:
+                raise BadRequest(f"{place[0]}/{place[1]} is named twice; send each partition once")
+            positions[place] = position.offset
+        return positions
+
+    def _response(self, chunks: list[Chunk], log_id: str) -> log_pb2.TailResponse:
+        response = log_pb2.TailResponse(time_ms=self._clock.now_ms(), log_id=log_id)
+        add = response.chunks.add
+        count = 0
+        for chunk in chunks:
+            add(
+                topic=chunk.topic,
+                partition=chunk.partition,
+                base_offset=chunk.offsets[0],
+                records=chunk.values,
+                end_offset=chunk.end_offset,
+            )
+            count += len(chunk.values)
+        if count:
+            self._metrics.tail_records.inc(count)
+        return response
