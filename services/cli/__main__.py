@@ -12,6 +12,7 @@ from rich.console import Console
 
 from services.chassis.errors import BadRequest, FeedmeshError, TooLate, Unavailable
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
+from services.cli.load.command import load_command
 from services.cli.status import status
 from services.cli.up import down, up
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(down)
 app.command()(status)
+app.command("load")(load_command)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""`feedmesh load`: rows of JSONL and CSV files become events."""

@@ -1,0 +1,175 @@
+"""Loads files of rows through Publish: checked first, resumable, each row counted once.
+
+Owns the order of things: every file is read and checked before anything is published, so a faulty file
+changes nothing; then rows are published in order, one request in flight while the next is prepared; after
+each acknowledgement the place is written down. Event ids come from the file's fingerprint and the row's
+number, so a row that was sent again after a crash counts once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from feedmesh.ingest.v1 import ingest_pb2
+from feedmesh.log.v1 import event_pb2
+from feedmesh.type.v1 import type_pb2
+
+from services.chassis.rpc.channel import Pending
+from services.cli.connection import EVENTS_MAX, Connection
+from services.cli.faults import UsageFault
+from services.cli.load.faults import RowFault
+from services.cli.load.files import rows_of
+from services.cli.load.rows import RowReader
+
+FAULTS_SHOWN_MAX: Final = 20
+_EVENTS_OF_A_ROW_MAX: Final = 2
+_BATCH_ROWS: Final = EVENTS_MAX // _EVENTS_OF_A_ROW_MAX
+_KINDS: Final = {
+    "user": type_pb2.OBJECT_KIND_USER,
+    "board": type_pb2.OBJECT_KIND_BOARD,
+    "pin": type_pb2.OBJECT_KIND_PIN,
+}
+
+Progress = Callable[[int], None]
+"""Called with the number of rows that were done since the last call."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a file."""
+
+    row_count: int
+    skipped_count: int
+    """Rows that an earlier run had loaded."""
+    token: bytes
+
+
+def check(paths: list[Path], reader: RowReader, progress: Progress) -> dict[Path, int]:
+    """Read every row; the rows of each file.
+
+    Raises:
+        UsageFault: rows are faulty; the text has the first of them. Nothing was published.
+    """
+    faults: list[str] = []
+    counts: dict[Path, int] = {}
+    for path in paths:
+        counts[path] = 0
+        for placed in rows_of(path):
+            counts[path] += 1
+            progress(1)
+            if isinstance(placed, tuple):
+                faults.append(f"{path}, row {placed[0]}: {placed[1]}")
+                continue
+            try:
+                reader.events(placed.kind, placed.row)
+            except RowFault as fault:
+                faults.append(f"{path}, row {placed.number} ({placed.kind or 'no type'}): {fault}")
+    if faults:
+        more = f"\n… and {len(faults) - FAULTS_SHOWN_MAX} more" if len(faults) > FAULTS_SHOWN_MAX else ""
+        raise UsageFault(
+            "\n".join(["nothing was loaded:", *faults[:FAULTS_SHOWN_MAX]])
+            + more
+            + "\nsee docs/loading.md for an example of each row"
+        )
+    return counts
+
+
+def check_names(connection: Connection, reader: RowReader) -> None:
+    """Compare the names of this load with those that the mesh has.
+
+    Raises:
+        UsageFault: a name would take the id of another name that was loaded before.
+    """
+    for kind, number in _KINDS.items():
+        names = dict(reader.names.named(kind))
+        for id_, there in connection.objects(number, list(names)).items():
+            key = getattr(there, kind).key
+            if key and key != names[id_]:
+                raise UsageFault(
+                    f"nothing was loaded: {kind} {names[id_]!r} has the same 64-bit id {id_} as "
+                    f"{kind} {key!r}, which is in the mesh; rename it"
+                )
+
+
+def load(connection: Connection, path: Path, reader: RowReader, progress: Progress) -> Loaded:
+    """Publish the rows of a checked file that no earlier run has published.
+
+    Raises:
+        FeedmeshError: the mesh did not take them; run the same command again to go on.
+    """
+    place = _Place.of(path, connection.layout.data_dir)
+    skipped = place.row_count
+    progress(skipped)
+    token = b""
+    flight: tuple[Pending[ingest_pb2.PublishResponse], int, int] | None = None
+    for events, row, row_count in _batches(path, reader, place):
+        # Two requests at once could reach the log in either order, and an unfollow overtake its follow.
+        if flight is not None:
+            token = _land(flight, place, progress)
+        flight = (connection.start_publish(events), row, row_count)
+    if flight is not None:
+        token = _land(flight, place, progress)
+    return Loaded(place.row_count - skipped, skipped, token)
+
+
+def _land(
+    flight: tuple[Pending[ingest_pb2.PublishResponse], int, int], place: _Place, progress: Progress
+) -> bytes:
+    pending, row_count, done = flight
+    token = pending.result().token
+    place.write(row_count)
+    progress(done)
+    return token
+
+
+def _batches(
+    path: Path, reader: RowReader, place: _Place
+) -> Iterator[tuple[list[event_pb2.Event], int, int]]:
+    """Events of up to `_BATCH_ROWS` rows, rows of the file until their end, and how many rows they are."""
+    events: list[event_pb2.Event] = []
+    row_count = batch_rows = 0
+    for placed in rows_of(path):
+        if isinstance(placed, tuple):
+            raise UsageFault(f"{path} changed while it was loaded (row {placed[0]}); run the command again")
+        row_count += 1
+        made = reader.events(placed.kind, placed.row)
+        if row_count <= place.row_count:
+            continue
+        for index, event in enumerate(made):
+            event.id = f"load-{place.fingerprint}-{placed.number}-{index}"
+        events += made
+        batch_rows += 1
+        if batch_rows == _BATCH_ROWS:
+            yield events, row_count, batch_rows
+            events, batch_rows = [], 0
+    if batch_rows:
+        yield events, row_count, batch_rows
+
+
+class _Place:
+    """How far a file has been loaded into this mesh; survives in the data folder."""
+
+    def __init__(self, path: Path, *, fingerprint: str, row_count: int) -> None:
+        self._path = path
+        self.fingerprint = fingerprint
+        self.row_count = row_count
+
+    @classmethod
+    def of(cls, file: Path, data_dir: Path) -> _Place:
+        with file.open("rb") as content:
+            fingerprint = hashlib.file_digest(content, "sha256").hexdigest()[:24]
+        path = data_dir / "run" / f"load-{fingerprint}.json"
+        row_count = int(json.loads(path.read_text())["row_count"]) if path.exists() else 0
+        return cls(path, fingerprint=fingerprint, row_count=row_count)
+
+    def write(self, row_count: int) -> None:
+        self.row_count = row_count
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps({"row_count": row_count}))
+        fresh.replace(self._path)
