@@ -125,7 +125,10 @@ def _boards(
 def _board_title(*, motif: int, palette: int, language: str, choice: int) -> str:
     tint = PALETTE_NAMES[palette] if palette >= 0 else ""
     if motif < 0:
-        return (f"All in {tint}", f"{tint.capitalize()} days", f"The {tint} wall")[choice % 3]
+        forms = {"de": "Alles in {}", "fr": "Tout en {}", "es": "Todo en {}"}
+        english = ("All in {}", "{} days", "The {} wall")[choice % 3]
+        made = forms.get(language, english).format(tint)
+        return made[0].upper() + made[1:]
     word = FAMILIES[MOTIFS[motif]].name(language)
     if tint:
         return (f"{word} in {tint}", f"{word}, {tint}")[language != "en"]
