@@ -283,11 +283,10 @@ def test_kill_9_loses_no_acknowledged_write_and_splits_no_batch(tmp_path: Path) 
     path = tmp_path / "store"
     written = 0
     for _ in range(3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-c", WRITER, str(path), str(written)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        seen = 0
+        seen = written
         for line in writer.stdout:
             seen = int(line)
             if seen >= written + 3_000:
