@@ -12,7 +12,9 @@ from rich.console import Console
 
 from services.chassis.errors import BadRequest, FeedmeshError, TooLate, Unavailable
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
+from services.cli.feed import feed
 from services.cli.load.command import load_command
+from services.cli.publish import publish
 from services.cli.status import status
 from services.cli.up import down, up
 
@@ -28,6 +30,8 @@ app.command()(up)
 app.command()(down)
 app.command()(status)
 app.command("load")(load_command)
+app.command()(feed)
+app.command()(publish)
 
 
 def main() -> None:

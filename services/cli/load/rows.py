@@ -19,7 +19,6 @@ from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
 
 from services.chassis.columns.packed import pack_f32, pack_u64
-from services.chassis.ids import string_id
 from services.cli.load.faults import RowFault
 from services.cli.load.ids import Names
 
@@ -63,6 +62,12 @@ class RowReader:
         if read is None:
             raise RowFault(f"type is {kind!r}; it must be one of {', '.join(_READERS)}")
         return read(self, row)
+
+    def know(self, pin: rockstore_pb2.Object) -> None:
+        """Remember a pin that the mesh has, as if this load had brought it."""
+        data = pin.pin
+        interests = tuple(self.names.id_of("interest", name, column="interests") for name in data.interests)
+        self._pins[pin.id] = _Pin(data.board, data.owner, interests, QUALITY_DEFAULT)
 
     # --- one method a kind of row ----------------------------------------------------------------------
 
@@ -268,11 +273,6 @@ _READERS: Final[Mapping[str, Callable[[RowReader, Row], list[event_pb2.Event]]]]
     "impressions": RowReader.impressions,
 }
 KINDS: Final = tuple(_READERS)
-
-
-def interest_id(name: str) -> int:
-    """The id of an interest that is written as a string."""
-    return int(name) if name.isdecimal() else string_id(name)
 
 
 def _event(time_ms: int, **body: Any) -> event_pb2.Event:

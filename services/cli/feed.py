@@ -1,0 +1,140 @@
+"""`feedmesh feed USER`: a feed as a table, or as JSON."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+from feedmesh.feedgen.v1 import feedgen_pb2
+from google.protobuf.json_format import MessageToJson
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.connection import Connection, reading_after
+from services.cli.faults import UsageFault
+from services.cli.load.faults import RowFault
+from services.cli.load.ids import Names
+from services.cli.mesh.layout import Layout
+from services.cli.options import DEFAULT_DATA_DIR, DataDir
+
+_STATUS_WORDS: Final = {
+    feedgen_pb2.STAGE_STATUS_PARTIAL: "partial",
+    feedgen_pb2.STAGE_STATUS_MISSED: "missed",
+}
+_SOURCE_WORDS: Final = {
+    feedgen_pb2.FEED_SOURCE_RECIPE: "followed boards",
+    feedgen_pb2.FEED_SOURCE_POPULAR_COLD_START: "popular pins, since the user follows nothing yet",
+    feedgen_pb2.FEED_SOURCE_POPULAR_FALLBACK: "popular pins, since what the user follows could not be read",
+    feedgen_pb2.FEED_SOURCE_LAST_KNOWN: "followed boards as last known, since the graph could not be read",
+}
+
+
+class Ranking(StrEnum):
+    """How candidates are ranked."""
+
+    MODEL = "model"
+    LIGHT = "light"
+    NEWEST = "newest"
+
+
+_RANKINGS: Final = {
+    Ranking.MODEL: feedgen_pb2.RANKING_MODEL,
+    Ranking.LIGHT: feedgen_pb2.RANKING_LIGHT_SCORE,
+    Ranking.NEWEST: feedgen_pb2.RANKING_NEWEST,
+}
+
+
+def feed(
+    user: Annotated[str, typer.Argument(help="The user's id, an integer or the string it was loaded as.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    page_size: Annotated[int, typer.Option("--page-size", "-n", min=1, help="Items of a page.")] = 20,
+    pages: Annotated[int, typer.Option(min=1, help="Pages of one session.")] = 1,
+    ranking: Annotated[Ranking, typer.Option(help="How candidates are ranked.")] = Ranking.MODEL,
+    token: Annotated[str, typer.Option(help="Token of `feedmesh publish`: its event is seen.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do not count the items as served: ask again, see them again.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also the funnel and each stage's time.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document a page.")] = False,
+) -> None:
+    """Make a user's feed now, and print it."""
+    console = Console()
+    request = feedgen_pb2.GetFeedRequest(
+        user=user_id(user),
+        page_size=page_size,
+        ranking=_RANKINGS[ranking],
+        dry_run=dry_run,
+        explain=explain,
+    )
+    request.display_mask.paths.append("*")
+    with Connection(Layout.open(data_dir)) as connection, reading_after(_token(token)):
+        for number in range(1, pages + 1):
+            answer = connection.feed(request)
+            if as_json:
+                print(MessageToJson(answer, preserving_proto_field_name=True))
+            else:
+                console.print(page_table(answer, title=f"Feed of {user}, page {number}"))
+                _print_notes(console, answer)
+            if not answer.cursor:
+                break
+            request.cursor = answer.cursor
+
+
+def user_id(written: str) -> int:
+    """The id of a user as people write it."""
+    try:
+        return Names().id_of("user", written, column="USER")
+    except RowFault as fault:
+        raise UsageFault(str(fault)) from fault
+
+
+def page_table(answer: feedgen_pb2.GetFeedResponse, *, title: str) -> Table:
+    """A page, for people."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table.add_column("#", justify="right")
+    table.add_column("title", max_width=44, no_wrap=True)
+    table.add_column("board", max_width=26, no_wrap=True)
+    table.add_column("by", max_width=18, no_wrap=True)
+    table.add_column("interests", max_width=26, no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("why", style="dim")
+    for number, item in enumerate(answer.items, 1):
+        shown = item.display
+        table.add_row(
+            str(number),
+            shown.title or str(item.pin),
+            shown.board_title or (str(item.board) if item.board else "–"),
+            shown.owner_name or (str(item.owner) if item.owner else "–"),
+            ", ".join(shown.interests),
+            f"{item.score:.2f}",
+            item.reason,
+        )
+    return table
+
+
+def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
+    if not answer.items:
+        console.print("nothing new: everything there is has been seen")
+    ranked = f"ranked by {answer.model}" if answer.model else "ranked without a model"
+    source = _SOURCE_WORDS.get(answer.source, "")
+    console.print(f"from {source}, {ranked}, request {answer.request_id}", style="dim", soft_wrap=True)
+    for stage in answer.stages:
+        if stage.status in _STATUS_WORDS:
+            console.print(f"{stage.stage} {_STATUS_WORDS[stage.status]}: {stage.detail}", style="yellow")
+    if answer.HasField("explain"):
+        times = "  ".join(f"{stage.stage} {stage.elapsed_us / 1000:.1f} ms" for stage in answer.stages)
+        console.print(f"time: {times}", style="dim", soft_wrap=True)
+        funnel = "  ".join(f"{step.stage}/{step.reason} {step.count:,}" for step in answer.explain.funnel)
+        console.print(f"funnel: {funnel}", style="dim", soft_wrap=True)
+
+
+def _token(text: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text)
+    except (binascii.Error, ValueError) as fault:
+        raise UsageFault("--token is not one that `feedmesh publish` printed") from fault
