@@ -40,8 +40,9 @@ class ChannelConfig:
     retry_attempts: int = Field(default=3, ge=1, le=5)
     """Attempts of an idempotent call that fails with UNAVAILABLE (1: no retries). gRPC allows 5 at most."""
 
-    retry_backoff_ms: int = Field(default=10, gt=0)
-    """Mean wait before the first retry; doubles each time."""
+    retry_backoff_ms: int = Field(default=10, ge=5)
+    """Mean wait before the first retry; doubles each time. Not below 5: with 1 ms gRPC's core was seen to
+    wait for ever (1.85), and a retry that soon meets the same fault anyway."""
 
     reconnect_ms_max: int = Field(default=1_000, gt=0)
     """Longest wait between two attempts to connect to a host that is down."""

@@ -43,13 +43,13 @@ class Toy:
     def ask(self, request: HealthCheckRequest, context: grpc.ServicerContext) -> HealthCheckResponse:
         with self._lock:
             self.asked.append(request.service)
-            self.metadata.append({key: value for key, value in context.invocation_metadata() or ()})
-        return HealthCheckResponse(status=self.answer(request.service))  # type: ignore[arg-type]
+            self.metadata.append(dict(context.invocation_metadata() or ()))
+        return HealthCheckResponse(status=self.answer(request.service))
 
     def count(self, request: HealthCheckRequest, _context: Any) -> Iterator[HealthCheckResponse]:
         """As many answers as `answer` says, then what it raises for "end"."""
         for status in range(self.answer(request.service)):
-            yield HealthCheckResponse(status=status)  # type: ignore[arg-type]
+            yield HealthCheckResponse(status=status)
         self.answer("end")
 
     async def ask_aio(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:
