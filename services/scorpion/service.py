@@ -132,7 +132,8 @@ class ScorpionServicer(scorpion_pb2_grpc.ScorpionServiceServicer):
                 raise BadRequest(f"{name} is there twice: send each signal once")
             ids = unpack_u64(sent.ids_u64, f"{name}: ids_u64")
             values = _finite(unpack_f32(sent.values_f32, f"{name}: values_f32"), f"{name}: values_f32")
-            check_equal_lengths(ids_u64=ids, values_f32=values)
+            aligned: dict[str, NDArray[Any]] = {f"{name}: ids": ids, f"{name}: values": values}
+            check_equal_lengths(**aligned)
             if ids.size > self._config.signal_ids_max:
                 raise LimitExceeded(
                     f"{name} has {ids.size} ids: send {self._config.signal_ids_max} at most",
