@@ -42,8 +42,18 @@ SERVICES: Final = (
 UNSHARDED: Final = frozenset({"ingest", "feedgen"})
 """Services whose shard map entry only says where they listen."""
 
+FOLLOWING: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "counter", "rockstore"})
+"""Services that keep a view of the log."""
+
+FOLLOWERS: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "counter", "rockstore"})
+"""Services that are views of the log."""
+
 NUM_SHARDS: Final = 64
 PORT_BASE: Final = 7000
+_PLACES: Final = {"feedgen": 0, **{name: place for place, name in enumerate(SERVICES[:-1], 1)}}
+"""A service's first host listens at the first port plus this: the front door at 7000, Ingest at 7001 …"""
+_SECOND_HOSTS_AHEAD: Final = 20
+"""Where the ports of second and further hosts begin."""
 _METRICS_AHEAD: Final = 100
 """A process's metrics port is its port plus this, when ports are not chosen by the system."""
 PLACEMENT: Final = "local_a"
@@ -155,16 +165,19 @@ def _check_hosts(hosts: Mapping[str, int]) -> None:
 
 def _processes(ports: int | None, hosts: Mapping[str, int]) -> list[Process]:
     processes: list[Process] = []
+    further = 0
     for service in SERVICES:
         count = hosts.get(service, 1)
         shard_count = 1 if service in UNSHARDED else NUM_SHARDS
         for index in range(count):
+            place = _PLACES[service] if index == 0 else _SECOND_HOSTS_AHEAD + further
+            further += index > 0
             processes.append(
                 Process(
                     name=service if index == 0 else f"{service}-{index + 1}",
                     service=service,
-                    address=f"127.0.0.1:{_port(ports, len(processes))}",
-                    metrics_address=f"127.0.0.1:{_port(ports, len(processes) + _METRICS_AHEAD)}",
+                    address=f"127.0.0.1:{_port(ports, place)}",
+                    metrics_address=f"127.0.0.1:{_port(ports, place + _METRICS_AHEAD)}",
                     shards=tuple(range(index, shard_count, count)),
                 )
             )

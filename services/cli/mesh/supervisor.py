@@ -23,7 +23,7 @@ from xmlrpc.client import ServerProxy
 from supervisor.xmlrpc import SupervisorTransport
 
 from services.cli.faults import CliFault, UsageFault
-from services.cli.mesh.layout import PLACEMENT, SERVICES, Layout, Process
+from services.cli.mesh.layout import FOLLOWING, PLACEMENT, SERVICES, Layout, Process
 
 _STOP_WAIT_S: Final = 20
 """Longer than a process's own drain, so that a kill means that draining failed."""
@@ -164,7 +164,10 @@ class Supervisor:
         return conf
 
     def _program(self, process: Process, environment: Mapping[str, str]) -> str:
-        told = {**process_environment(self._layout, process), **environment}
+        told = {
+            **process_environment(self._layout, process, config_dir=self._config_dir),
+            **environment,
+        }
         return _PROGRAM.format(
             name=process.name,
             service=process.service,
@@ -187,10 +190,18 @@ class Supervisor:
             time.sleep(0.02)
 
 
-def process_environment(layout: Layout, process: Process) -> dict[str, str]:
+def process_environment(layout: Layout, process: Process, *, config_dir: Path) -> dict[str, str]:
     """What a process of this layout is told beyond its config file."""
-    prefix = f"FEEDMESH_{process.service.upper()}__PROCESS__"
+    service = f"FEEDMESH_{process.service.upper()}__"
+    prefix = f"{service}PROCESS__"
+    own = {}
+    if process.service in FOLLOWING:
+        own[f"{service}FOLLOWER__LOG"] = layout.addresses("ingest")[0]
+    if process.service == "scorpion":
+        own[f"{service}FEATURES_PATH"] = str((config_dir / "features.toml").resolve())
+        own[f"{service}MODELS_DIR"] = str((layout.data_dir / "models").resolve())
     return {
+        **own,
         f"{prefix}LISTEN": process.address,
         f"{prefix}METRICS_LISTEN": process.metrics_address,
         f"{prefix}PLACEMENT": PLACEMENT,
