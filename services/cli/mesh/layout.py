@@ -45,12 +45,9 @@ UNSHARDED: Final = frozenset({"ingest", "feedgen"})
 FOLLOWING: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "counter", "rockstore"})
 """Services that keep a view of the log."""
 
-FOLLOWERS: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "counter", "rockstore"})
-"""Services that are views of the log."""
-
 NUM_SHARDS: Final = 64
 PORT_BASE: Final = 7000
-_PLACES: Final = {"feedgen": 0, **{name: place for place, name in enumerate(SERVICES[:-1], 1)}}
+_PLACES: Final = {name: (place + 1) % len(SERVICES) for place, name in enumerate(SERVICES)}
 """A service's first host listens at the first port plus this: the front door at 7000, Ingest at 7001 …"""
 _SECOND_HOSTS_AHEAD: Final = 20
 """Where the ports of second and further hosts begin."""
