@@ -134,6 +134,20 @@ class Supervisor:
             for info in infos
         ]
 
+    def stop_process(self, name: str) -> None:
+        """Drain and stop one process, and leave it stopped; blocks. Raises CliFault."""
+        self._ask("stopProcess", name)
+
+    def start_process(self, name: str) -> None:
+        """Start one process that was stopped; it is not ready yet. Raises CliFault."""
+        self._ask("startProcess", name, False)
+
+    def _ask(self, method: str, *arguments: str | bool) -> None:
+        try:
+            getattr(self._rpc().supervisor, method)(*arguments)
+        except (OSError, XmlRpcError) as fault:
+            raise CliFault(f"supervisord could not {method} {arguments[0]}: {fault}") from fault
+
     def stop(self, *, timeout_s: float) -> None:
         """Drain and stop every process, the FeedGenerator first, then supervisord itself.
 
