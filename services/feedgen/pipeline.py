@@ -281,9 +281,10 @@ class FollowingFeed:
                 timeout_s=timeout_s,
             ),
             instead="ranked by light score",
-            # Without any model a feed still has its light score; a model that was asked for by name and
-            # is not there is the caller's to mend.
+            # A mesh without a model is a whole mesh, ranked by light score; a model that was asked for by
+            # name and is not there is the caller's to mend.
             final=(NotFound,) if ask.model else (),
+            not_set_up=(NotFound,),
         )
         if scored is None:
             return _Ranked(candidates, candidates.light, "")

@@ -74,11 +74,13 @@ class Run:
         *,
         instead: str,
         final: tuple[type[FeedmeshError], ...] = (),
+        not_set_up: tuple[type[FeedmeshError], ...] = (),
     ) -> T | None:
         """Run `call(timeout_s)` with its share of the time that is left; None when nothing came.
 
         `instead` says for people what is done when the stage is missed. A result with a `missing` text is
-        reported as partial.
+        reported as partial. `not_set_up` names what means that this mesh does not have what the stage
+        needs, and is not meant to: the stage is skipped, and the answer is complete without it.
 
         Raises:
             BadRequest, TokenAhead, and what `final` names: the caller's fault, which no fallback mends.
@@ -95,7 +97,8 @@ class Run:
                 raise
             reason = str(fault) or "no answer in time"
             _log.debug("stage missed", stage=name, reason=reason)
-            self.report(name, MISSED, f"{reason}; {instead}", began=began)
+            status = SKIPPED if isinstance(fault, not_set_up) else MISSED
+            self.report(name, status, f"{reason}; {instead}", began=began)
             return None
         missing = getattr(result, "missing", "")
         self.report(name, PARTIAL if missing else COMPLETE, missing, began=began)

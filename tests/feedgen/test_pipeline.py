@@ -214,7 +214,10 @@ def test_missing_model_ends_the_request_only_when_it_was_named(
         with pytest.raises(NotFound):
             make(feed, ask(model=model))
     else:
-        assert len(make(feed, ask(model=model))[0].items) == 20
+        page, run = make(feed, ask(model=model))
+        assert len(page.items) == 20
+        assert status_of(run)["score"] == "skipped"
+        assert run.complete, "a mesh without a model is not a mesh at fault"
 
 
 def test_newest_ranking_orders_by_time_and_asks_no_model(feed: FollowingFeed, mesh: FakeMesh) -> None:
