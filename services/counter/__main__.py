@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from feedmesh.counter.v1 import counter_pb2, counter_pb2_grpc
-
 from services.chassis.host import Host, Leaf
 from services.chassis.lifecycle import serve_leaf
 from services.chassis.log.connect import connect_follower

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from feedmesh.log.v1 import record_pb2
-from feedmesh.type.v1 import type_pb2
 from numpy.typing import NDArray
 
+from feedmesh.log.v1 import record_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.errors import PoisonRecord
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Batch
@@ -106,7 +106,7 @@ class CountsView:
 def _entities(record: record_pb2.Record) -> tuple[NDArray[np.uint64] | None, int]:
     """Entities and action of a record; None for events that count nothing.
 
-    Ingest packs `counts`; a whole event at the pin says the same, so that either way of writing is read.
+    Ingest packs impressions, many pins to a record; a save or another action comes as the whole event.
     """
     body = record.WhichOneof("body")
     if body == "counts":

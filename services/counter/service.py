@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import grpc
 import numpy as np
-from feedmesh.counter.v1 import counter_pb2, counter_pb2_grpc
 from numpy.typing import NDArray
 
+from feedmesh.counter.v1 import counter_pb2, counter_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.columns.packed import pack_f16, pack_f32, pack_u64, unpack_u64
 from services.chassis.errors import BadRequest, InvalidId, LimitExceeded

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from feedmesh.rockstore.v1 import rockstore_pb2, rockstore_pb2_grpc
-
 from services.chassis.host import Host, Leaf
 from services.chassis.lifecycle import serve_leaf
 from services.chassis.log.connect import connect_follower
@@ -25,7 +24,9 @@ FOLLOWER_ENTRIES_MAX: Final = 20_000
 def build(config: RockstoreConfig, host: Host) -> Leaf:
     """The store, the view that fills it, and the servicer that reads it."""
     schemas = Schemas(declared.build() for declared in config.schemas)
-    raw = Store(config.process.data_dir / "store", FAMILIES, memory=_memory(config), limits=_limits(config))
+    raw = Store(
+        config.process.data_dir / "store", FAMILIES, memory=_memory(config), limits=store_limits(config)
+    )
     store = RockstoreStore(raw, num_shards=host.owned.num_shards, scheme=host.owned.scheme)
     metrics = RockstoreMetrics(host.registry)
     view = ObjectsView(
@@ -50,7 +51,8 @@ def _memory(config: RockstoreConfig) -> StorageMemory:
     )
 
 
-def _limits(config: RockstoreConfig) -> StoreLimits:
+def store_limits(config: RockstoreConfig) -> StoreLimits:
+    """What the greatest batch of the follower needs."""
     # A batch over the limit would end the process, so the limit follows from what may be in one.
     changes = config.follower.batch_records_max * ENTRIES_PER_CHANGE
     purged = config.purge_entries_max * ENTRIES_PER_PURGE

@@ -15,8 +15,8 @@ from itertools import cycle
 from typing import Final
 
 import numpy as np
-from feedmesh.log.v1 import event_pb2, record_pb2
 
+from feedmesh.log.v1 import event_pb2, record_pb2
 from services.chassis.columns.packed import unpack_f32, unpack_u64
 from services.chassis.errors import InvalidColumns, PoisonRecord
 from services.chassis.storage import Batch

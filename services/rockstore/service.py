@@ -12,10 +12,10 @@ from typing import Final
 
 import grpc
 import numpy as np
-from feedmesh.rockstore.v1 import rockstore_pb2, rockstore_pb2_grpc
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from feedmesh.rockstore.v1 import rockstore_pb2, rockstore_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.columns.packed import (
     check_equal_lengths,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from feedmesh.log.v1 import record_pb2
-from feedmesh.type.v1 import type_pb2
 from prometheus_client.registry import CollectorRegistry
 
+from feedmesh.log.v1 import record_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from feedmesh.type.v1 import type_pb2
 
+from feedmesh.type.v1 import type_pb2
 from services.counter.counters import ACTIONS, CounterKind, Counters, CounterSpec, UnknownCounter
 
 

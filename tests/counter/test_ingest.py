@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from feedmesh.log.v1 import event_pb2, record_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.errors import CorruptValue, PoisonRecord
 from services.chassis.shards.owned import OwnedShards
 from services.counter.config import CounterConfig, DeclaredCounter

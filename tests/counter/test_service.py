@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from feedmesh.counter.v1 import counter_pb2
 
+from feedmesh.counter.v1 import counter_pb2
 from services.chassis.errors import (
     BadRequest,
     FeedmeshError,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise, permutations
+from itertools import count, pairwise, permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from feedmesh.log.v1 import event_pb2, record_pb2
-from feedmesh.type.v1 import type_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feedmesh.log.v1 import event_pb2, record_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.errors import PoisonRecord
 from services.rockstore.config import RockstoreConfig
 from services.rockstore.schema import Kind
@@ -204,6 +204,8 @@ def test_other_events_are_passed_over(rockstore: Rockstore) -> None:
     assert rockstore.view.decode(record(follow, key=5)) is None
 
 
+FIRST_IDS = count(0, 10)
+"""Ids that no example before has used: all share one store."""
 WRITES = st.lists(
     st.tuples(st.sampled_from([1, 2]), st.integers(1, 4), st.booleans(), st.booleans()),
     min_size=1,
@@ -214,13 +216,15 @@ WRITES = st.lists(
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=WRITES, cuts=st.sets(st.integers(1, 11)))
 def test_any_cut_into_batches_leaves_what_the_rules_say(
-    tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[int, int, bool, bool]], cuts: set[int]
+    rockstore: Rockstore, writes: list[tuple[int, int, bool, bool]], cuts: set[int]
 ) -> None:
     """The model: a cell per id; a write with a version at least the stored one replaces it."""
     objects: dict[int, tuple[int, str | None]] = {}
     rows: dict[int, tuple[int, bool]] = {}
     records: list[record_pb2.Record] = []
-    for place, (id, version, deleted, with_row) in enumerate(writes):
+    first = next(FIRST_IDS)
+    for place, (number, version, deleted, with_row) in enumerate(writes):
+        id = first + number
         title = f"write {place}"
         row = ROW if with_row else {}
         records.append(
@@ -230,11 +234,9 @@ def test_any_cut_into_batches_leaves_what_the_rules_say(
             objects[id] = (version, None if deleted else title)
         if (deleted or with_row) and version >= rows.get(id, (0, False))[0]:
             rows[id] = (version, not deleted)
-    rockstore = open_rockstore(tmp_path_factory.mktemp("rockstore"))
     edges = [0, *sorted(cut for cut in cuts if cut < len(records)), len(records)]
     for start, end in pairwise(edges):
         rockstore.follow(*records[start:end])
-    for id in (1, 2):
+    for id in (first + 1, first + 2):
         assert title_of(rockstore, id) == objects.get(id, (0, None))[1]
         assert has_row(rockstore, id) == rows.get(id, (0, False))[1]
-    rockstore.raw.close()

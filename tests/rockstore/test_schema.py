@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from feedmesh.type.v1 import type_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from feedmesh.type.v1 import type_pb2
 from services.rockstore.schema import FeatureRows, Kind, Schema, Schemas, StoredRows
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from feedmesh.log.v1 import event_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.errors import (
     CorruptValue,
     FeedmeshError,
