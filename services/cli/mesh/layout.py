@@ -88,6 +88,11 @@ class Layout:
         """The supervisor's files."""
         return self.data_dir / "run"
 
+    @property
+    def models_dir(self) -> Path:
+        """Model versions, written by `feedmesh train`, watched by Scorpion."""
+        return self.data_dir / "models"
+
     def log_path(self, process: Process) -> Path:
         """What the process writes."""
         return self.data_dir / "log" / f"{process.name}.log"

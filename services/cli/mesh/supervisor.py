@@ -213,7 +213,7 @@ def process_environment(layout: Layout, process: Process, *, config_dir: Path) -
         own[f"{service}FOLLOWER__LOG"] = layout.addresses("ingest")[0]
     if process.service == "scorpion":
         own[f"{service}FEATURES_PATH"] = str((config_dir / "features.toml").resolve())
-        own[f"{service}MODELS_DIR"] = str((layout.data_dir / "models").resolve())
+        own[f"{service}MODELS_DIR"] = str((layout.models_dir).resolve())
     return {
         **own,
         f"{prefix}LISTEN": process.address,
