@@ -1,0 +1,150 @@
+"""Owns what the graph is: its mappings, an edge, and which boards a user follows.
+
+    followed boards = directly followed ∪ boards of followed owners − unfollowed − deleted
+
+A direct follow wins over an owner's: it has its own time and affinity. Unfollowing a board is remembered
+and takes it out of what owners bring, also when the owner is followed later; only following the board
+itself brings it back. All columns are numpy; nothing here reads or writes.
+Next: `ingest.py` (who changes edges), `service.py` (who asks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Mapping(IntEnum):
+    """Edges by what they say of the source. The numbers are stored, and their order is used by scans."""
+
+    # These three are read in one scan, so that an answer never mixes two moments. First the one that must
+    # not be cut off by a limit.
+    USER_UNFOLLOWS_BOARD = 1
+    USER_FOLLOWS_USER = 2
+    USER_FOLLOWS_BOARD = 3
+    USER_FOLLOWS_INTEREST = 4
+    USER_OWNS_BOARD = 5
+    USER_HIDES_PIN = 6
+    USER_HIDES_BOARD = 7
+    USER_HIDES_USER = 8
+    USER_FOLLOWED_BY_USER = 9
+    # From here on the source is no user: forgetting a user must not touch a board of the same number.
+    BOARD_FOLLOWED_BY_USER = 10
+    INTEREST_FOLLOWED_BY_USER = 11
+
+
+CACHED = frozenset(
+    (
+        Mapping.USER_UNFOLLOWS_BOARD,
+        Mapping.USER_FOLLOWS_USER,
+        Mapping.USER_FOLLOWS_BOARD,
+        Mapping.USER_OWNS_BOARD,
+    )
+)
+"""Mappings that hot columns are made of: a new follower must not drop what a popular user follows."""
+
+FORGOTTEN = (Mapping.USER_UNFOLLOWS_BOARD, Mapping.USER_FOLLOWED_BY_USER)
+"""First and last mapping whose source is a user."""
+
+REVERSE = {
+    Mapping.USER_FOLLOWS_USER: Mapping.USER_FOLLOWED_BY_USER,
+    Mapping.USER_FOLLOWS_BOARD: Mapping.BOARD_FOLLOWED_BY_USER,
+    Mapping.USER_FOLLOWS_INTEREST: Mapping.INTEREST_FOLLOWED_BY_USER,
+    Mapping.USER_FOLLOWED_BY_USER: Mapping.USER_FOLLOWS_USER,
+}
+"""The same edge as its other end has it. The follows come first: they are forgotten first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edges:
+    """Aligned columns, latest first: the other ends, seconds since 1970, affinities."""
+
+    ids: NDArray[np.uint64]
+    times: NDArray[np.uint32]
+    affinities: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the columns."""
+        return self.ids.nbytes + self.times.nbytes + self.affinities.nbytes
+
+    def head(self, count: int) -> Edges:
+        """The latest `count`."""
+        return Edges(self.ids[:count], self.times[:count], self.affinities[:count])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Follows:
+    """What one user follows, as of one moment; immutable. `unfollowed` is ascending."""
+
+    boards: Edges
+    owners: Edges
+    unfollowed: NDArray[np.uint64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the columns."""
+        return self.boards.nbytes + self.owners.nbytes + self.unfollowed.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FollowedBoards:
+    """Aligned columns, boards ascending; `owners` is 0 where the board is followed directly."""
+
+    boards: NDArray[np.uint64]
+    affinities: NDArray[np.float32]
+    times: NDArray[np.uint32]
+    owners: NDArray[np.uint64]
+    total_count: int
+    """Boards there were before the limit."""
+
+
+def followed_boards(
+    follows: Follows,
+    boards_by_owner: Sequence[NDArray[np.uint64]],
+    *,
+    deleted: NDArray[np.uint64],
+    limit: int,
+) -> FollowedBoards:
+    """What the user follows, at most `limit`: those of the latest follow, of equal times the lower board.
+
+    Args:
+        boards_by_owner: uint64 boards of each of `follows.owners`; of the first of them when two owners
+            claim a board. Fewer than there are owners: the boards of the others are left out.
+        deleted: uint64, ascending.
+    """
+    direct = follows.boards
+    counts = np.fromiter(map(len, boards_by_owner), dtype=np.int64, count=len(boards_by_owner))
+    owned = np.concatenate([*boards_by_owner, np.empty(0, np.uint64)])
+    rows = np.repeat(np.arange(len(boards_by_owner)), counts)
+    if follows.unfollowed.size:
+        kept = ~contained(owned, follows.unfollowed)
+        owned, rows = owned[kept], rows[kept]
+    boards = np.concatenate((direct.ids, owned))
+    # The first of equal boards: a direct one, then that of the owner followed last.
+    boards, first = np.unique(boards, return_index=True)
+    if deleted.size:
+        kept = ~contained(boards, deleted)
+        boards, first = boards[kept], first[kept]
+    times = np.concatenate((direct.times, follows.owners.times[rows]))[first]
+    total_count = boards.size
+    if total_count > limit:
+        latest = np.sort(np.lexsort((boards, -times.astype(np.int64)))[:limit])
+        boards, first, times = boards[latest], first[latest], times[latest]
+    affinities = np.concatenate((direct.affinities, follows.owners.affinities[rows]))[first]
+    nobody = np.zeros(direct.ids.size, dtype=np.uint64)
+    owners = np.concatenate((nobody, follows.owners.ids[rows]))[first]
+    return FollowedBoards(boards, affinities, times, owners, total_count)
+
+
+def contained(ids: NDArray[np.uint64], ascending: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each id is in `ascending`, which is sorted; cost by the number of ids, not of the set."""
+    if not ascending.size:
+        return np.zeros(ids.size, dtype=np.bool_)
+    at = np.minimum(np.searchsorted(ascending, ids), ascending.size - 1)
+    found: NDArray[np.bool_] = ascending[at] == ids
+    return found
