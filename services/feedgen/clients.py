@@ -193,15 +193,20 @@ class MeshClients:
         scores = np.zeros(len(candidates), np.float32)
         present = np.zeros(len(candidates), np.bool_)
         defaulted = 0
+        # While hosts swap models they may answer with two; raw scores of two models do not mix.
+        model = max(responses, key=lambda response: len(response.scores_f32)).model
         for answer in answers:
             if answer.response is None:
+                continue
+            if answer.response.model != model:
+                missing = missing or "hosts were swapping models; the others' candidates have light scores"
                 continue
             scores[answer.rows] = unpack_f32(answer.response.scores_f32)
             present[answer.rows] = True
             defaulted += answer.response.defaulted_count
         if defaulted and not missing:
             missing = f"{defaulted} candidates were scored without stored features"
-        return Scored(scores, present, responses[0].model, missing)
+        return Scored(scores, present, model, missing)
 
     async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:
         """Rockstore: objects of several kinds in one batch."""

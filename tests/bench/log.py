@@ -1,7 +1,7 @@
-"""`log`: events acknowledged durable, the wait for an acknowledgement, and the wait until an event is visible.
+"""`log`: events acknowledged durable, the wait for an acknowledgement, the wait until an event is visible.
 
-The whole mesh runs and follows. Throughput: 8 Publish calls in flight with 500 events each, three click actions
-to one save, as a load of real actions is mixed. The peer of throughput is bare RocksDB in this process: the
+The whole mesh runs and follows. Throughput: 8 Publish calls in flight with 500 events each, three click
+actions to one save, as a load of real actions is mixed. The peer of throughput is bare RocksDB in this process: the
 same number of records of the same size, in groups of the same size, each synced. Visible: from the start of a
 Publish of one save until Polaris answers a read that carries its token.
 """

@@ -1,4 +1,4 @@
-"""`start`: time for the mesh to become ready and memory per process, on an empty folder and on its second start.
+"""`start`: time for the mesh to become ready, on an empty folder and again, and memory per process.
 
 The peer of readiness is nine Python processes that import numpy and grpc and end: what the interpreter alone
 costs on this machine in the same run.
