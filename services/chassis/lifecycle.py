@@ -156,7 +156,7 @@ async def _run_orchestrator(
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, process.stopping.set)
-    code, drained = EXIT_OK, True
+    code = EXIT_OK
     try:
         await _first_of(process.start(), process.stopping.wait())
         await process.stopping.wait()
@@ -167,11 +167,11 @@ async def _run_orchestrator(
         log.exception("cannot start")
         code = EXIT_FAULT
     finally:
-        drained = await process.stop()
+        await process.stop()
     if process.fault is not None:
         log.error("stopped because of a fault", fault=str(process.fault))
         code = EXIT_FAULT
-    return _leave(code, drained=drained)
+    return code
 
 
 async def _first_of(work: Coroutine[Any, Any, None], stop: Coroutine[Any, Any, Any]) -> None:

@@ -6,6 +6,7 @@ of libraries that use the standard `logging` pass through the same renderer.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Any
@@ -15,6 +16,19 @@ import structlog
 from services.chassis.rpc.context import current
 
 _LIBRARY_LEVEL = logging.WARNING
+
+
+class _Stderr(io.TextIOBase):
+    """`sys.stderr` as of each write: who replaces it (a test, a supervisor) need not tell the loggers."""
+
+    def write(self, text: str, /) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_STDERR: Any = _Stderr()
 
 
 def configure_logs(*, service: str, level: str, form: str) -> structlog.stdlib.BoundLogger:
@@ -38,7 +52,7 @@ def configure_logs(*, service: str, level: str, form: str) -> structlog.stdlib.B
     structlog.configure(
         processors=[*shared, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(_level_number(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),
         cache_logger_on_first_use=False,
     )
     _configure_library_logs(shared, renderers)
@@ -55,7 +69,7 @@ def add_request_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[st
 
 
 def _configure_library_logs(shared: list[Any], renderers: list[Any]) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

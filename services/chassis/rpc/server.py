@@ -37,6 +37,7 @@ Service = tuple[AddTo, Any, str]
 
 _ARRIVED: ContextVar[float] = ContextVar("feedmesh_arrived", default=0.0)
 _SYSTEM_THREADS: Final = 8
+_STREAM_END_S: Final = 2.0
 
 
 class RpcServer:
@@ -80,7 +81,7 @@ class RpcServer:
     def stop(self, *, drain_s: float, linger_s: float) -> bool:
         """Let calls in flight finish, then stop. The envelope must be DRAINING already.
 
-        True when all finished within `drain_s`; streams are cancelled, not waited for.
+        Streams are cancelled. True when nothing of ours runs any more, so that stores may close.
         """
         self._health.enter_graceful_shutdown()
         began = time.monotonic()
@@ -88,6 +89,8 @@ class RpcServer:
         # Callers that have not heard yet get UNAVAILABLE from the envelope rather than a reset.
         time.sleep(max(0.0, linger_s - (time.monotonic() - began)))
         self._server.stop(None).wait()
+        # Cancelled, but a servicer may sit in its poll a moment longer, with the store in its hands.
+        drained &= self._streams.wait_idle(_STREAM_END_S)
         for pool in (self._work, self._streams, self._system):
             pool.shutdown(wait=False, cancel_futures=True)
         return drained

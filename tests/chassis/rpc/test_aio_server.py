@@ -23,7 +23,7 @@ from services.chassis.process import ChannelConfig, ProcessConfig
 from services.chassis.rpc.aio_channel import AioChannels
 from services.chassis.rpc.envelope import Phase
 from services.chassis.rpc.rpc_metrics import ClientMetrics
-from tests.chassis.rpc.conftest import Serve
+from tests.chassis.serving import Serve
 from tests.chassis.toy import ASK, COUNT, SERVICE, Toy, ToyConfig, add_toy
 
 REQUEST = HealthCheckRequest(service="q")

@@ -14,7 +14,7 @@ from services.chassis import errors
 from services.chassis.rpc.channel import Channels
 from services.chassis.rpc.context import CallContext, enter
 from services.chassis.rpc.method import Method, outgoing
-from tests.chassis.rpc.conftest import Serve
+from tests.chassis.serving import Serve
 from tests.chassis.toy import ASK, Toy
 
 REQUEST = HealthCheckRequest(service="q")

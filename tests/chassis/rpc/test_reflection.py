@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.chassis.rpc.reflection import PoolWithMethods
-from tests.chassis.rpc.conftest import Serve
+from tests.chassis.serving import Serve
 
 SYMBOLS = ["grpc.health.v1.Health", "grpc.health.v1.Health.Check", "grpc.health.v1.HealthCheckRequest"]
 
