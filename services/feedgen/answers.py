@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
-from numpy.typing import NDArray
-
 from services.feedgen.candidates import Candidates
 
 

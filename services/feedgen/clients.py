@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
 from feedmesh.aperture.v1 import aperture_pb2
 from feedmesh.apiary.v1 import apiary_pb2
 from feedmesh.counter.v1 import counter_pb2
@@ -21,9 +24,6 @@ from feedmesh.realpin.v1 import realpin_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
-from google.protobuf.message import Message
-from numpy.typing import NDArray
-
 from services.chassis.columns.packed import (
     pack_f32,
     pack_u8,

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
+
 from feedmesh.log.v1 import event_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.errors import BadRequest, FeedmeshError
 from services.feedgen.config import ImpressionsConfig
 from services.feedgen.metrics import FeedgenMetrics

@@ -21,10 +21,10 @@ from enum import Enum
 from typing import Final
 
 import numpy as np
-from feedmesh.scorpion.v1 import scorpion_pb2
-from feedmesh.type.v1 import type_pb2
 from numpy.typing import NDArray
 
+from feedmesh.scorpion.v1 import scorpion_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.errors import NotFound, Unavailable
 from services.feedgen.answers import FollowedBoards, Mesh, Objects, RetrieveAsk, ScoreAsk
 from services.feedgen.candidates import Candidates, blended, without

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+
 from feedmesh.feedgen.v1 import feedgen_pb2, feedgen_pb2_grpc
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, InvalidId, LimitExceeded, UnknownEnum
 from services.chassis.rpc.context import current as current_call

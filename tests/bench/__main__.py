@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME]`: the benchmarks, one after the other, since two at once measure each other."""
+"""`python -m tests.bench [NAME]`: the benchmarks one by one, since two at once measure each other."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """`log`: events acknowledged durable, the wait for an acknowledgement, the wait until an event is visible.
 
 The whole mesh runs and follows. Throughput: 8 Publish calls in flight with 500 events each, three click
-actions to one save, as a load of real actions is mixed. The peer of throughput is bare RocksDB in this process: the
-same number of records of the same size, in groups of the same size, each synced. Visible: from the start of a
-Publish of one save until Polaris answers a read that carries its token.
+actions to one save, as a load of real actions is mixed. The peer of throughput is bare RocksDB in this
+process: the same number of records of the same size, in groups of the same size, each synced. Visible: from
+the start of a Publish of one save until Polaris answers a read that carries its token.
 """
 
 from __future__ import annotations
