@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import structlog
+
 from feedmesh.log.v1 import event_pb2, record_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.errors import CorruptValue, PoisonRecord
 from services.chassis.storage import Batch
 from services.realpin.declaration import SHOWN, ActionType
@@ -87,16 +87,8 @@ class RealPinView:
         self._states: OrderedDict[int, SignalState] = OrderedDict()
 
     def decode(self, record: record_pb2.Record) -> Change | None:
-        """The change that a record makes; None for what feeds no signal. Raises PoisonRecord."""
-        if not 0 < record.time_ms <= TIME_MS_MAX:
-            raise PoisonRecord(f"time_ms {record.time_ms} is not a time that can be stored")
-        body = record.event.WhichOneof("body") if record.WhichOneof("body") == "event" else None
-        if body is None:
-            raise PoisonRecord("a record of `actions` needs an event with a body")
-        change = _change(record, body)
-        if change is not None and change.user != record.key:
-            raise PoisonRecord(f"the key {record.key} is not the event's user {change.user}")
-        return change
+        """See `change_of`."""
+        return change_of(record)
 
     def apply(self, changes: Sequence[Change], batch: Batch) -> None:
         """Change the states of the users touched, and put each of them into the batch once."""
@@ -164,6 +156,19 @@ class RealPinView:
         # Only now: within the batch every state must stay, as the store does not have its changes yet.
         while len(states) > self._states_max:
             states.popitem(last=False)
+
+
+def change_of(record: record_pb2.Record) -> Change | None:
+    """The change that a record of `actions` makes; None for what feeds no signal. Raises PoisonRecord."""
+    if not 0 < record.time_ms <= TIME_MS_MAX:
+        raise PoisonRecord(f"time_ms {record.time_ms} is not a time that can be stored")
+    body = record.event.WhichOneof("body") if record.WhichOneof("body") == "event" else None
+    if body is None:
+        raise PoisonRecord("a record of `actions` needs an event with a body")
+    change = _change(record, body)
+    if change is not None and change.user != record.key:
+        raise PoisonRecord(f"the key {record.key} is not the event's user {change.user}")
+    return change
 
 
 def _change(record: record_pb2.Record, body: str) -> Change | None:

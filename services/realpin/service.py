@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from feedmesh.realpin.v1 import realpin_pb2, realpin_pb2_grpc
 
+from feedmesh.realpin.v1 import realpin_pb2, realpin_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.columns.packed import pack_f32, pack_u32, pack_u64
 from services.chassis.errors import BadRequest, InvalidId, LimitExceeded
