@@ -14,8 +14,7 @@ checks its blocks; lengths are checked here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -79,34 +78,46 @@ class CounterStore:
         Raises:
             CorruptValue: a row cannot be read.
         """
-        scan = self._store.scan(ROWS)
-        while chunk := list(islice(scan, LOAD_CHUNK)):
-            keys, values = zip(*chunk, strict=True)
-            sizes = set(map(len, values))
-            if len(sizes) == 1:
-                yield from self._rows(keys, values)
-                continue
-            for size in sizes:
-                chosen = [row for row in chunk if len(row[1]) == size]
-                yield from self._rows([key for key, _ in chosen], [value for _, value in chosen])
+        # By length of the value, because rows of several layouts lie mixed. Bytes grown in place: lists of
+        # rows cost three times as much, most of it in the garbage collector.
+        keys: dict[int, bytearray] = {}
+        values: dict[int, bytearray] = {}
+        for row_count, (key, value) in enumerate(self._store.scan(ROWS), start=1):
+            size_bytes = len(value)
+            if size_bytes not in keys:
+                keys[size_bytes], values[size_bytes] = bytearray(), bytearray()
+            if len(key) != _KEY_DTYPE.itemsize:
+                raise _corrupt(key, value)
+            keys[size_bytes] += key
+            values[size_bytes] += value
+            if row_count % LOAD_CHUNK == 0:
+                for size, joined in keys.items():
+                    yield from self._rows(bytes(joined), bytes(values[size]), size_bytes=size)
+                keys, values = {}, {}
+        for size, joined in keys.items():
+            yield from self._rows(bytes(joined), bytes(values[size]), size_bytes=size)
 
-    def _rows(self, keys: Sequence[bytes], values: Sequence[bytes]) -> Iterator[Rows]:
+    def _rows(self, keys: bytes, values: bytes, *, size_bytes: int) -> Iterator[Rows]:
         """Rows of one length."""
-        size_bytes = len(values[0])
-        joined = np.frombuffer(b"".join(keys), np.uint8)
-        if size_bytes < 4 or joined.size != len(keys) * _KEY_DTYPE.itemsize:
-            raise _corrupt(keys[0], values[0])
-        parsed = joined.view(_KEY_DTYPE)
+        if size_bytes < 4:
+            raise _corrupt(keys[: _KEY_DTYPE.itemsize], values[:size_bytes])
+        parsed = np.frombuffer(keys, _KEY_DTYPE)
         entities = parsed["entity"].astype(np.uint64)
-        cells = np.frombuffer(b"".join(values), np.uint8).reshape(-1, size_bytes)
+        cells = np.frombuffer(values, np.uint8).reshape(-1, size_bytes)
         numbers = np.ascontiguousarray(cells[:, :4]).view("<u4")[:, 0]
-        here = self._owned.mask[parsed["shard"].astype(np.intp)]
+        shards = parsed["shard"].astype(np.intp)
+        if shards.max() >= self._owned.num_shards:
+            raise CorruptValue(
+                f"a row lies in shard {shards.max()} of {self._owned.num_shards}: num_shards was changed, which "
+                "stored keys cannot follow; change it back, or follow the log anew into an empty store"
+            )
+        here = self._owned.mask[shards]
         for number in np.unique(numbers):
             layout = self._layouts.get(int(number))
             chosen = here & (numbers == number)
             if layout is None or layout.row_dtype.itemsize != size_bytes:
                 first = int(np.argmax(numbers == number))
-                raise _corrupt(keys[first], values[first])
+                raise _corrupt(parsed[first].tobytes(), cells[first].tobytes())
             # Without a copy when all rows are chosen, the usual case.
             some = cells if chosen.all() else cells[chosen]
             yield self._upgraded(entities[chosen], some.reshape(-1).view(layout.row_dtype), layout)

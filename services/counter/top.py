@@ -39,7 +39,7 @@ def greatest(entities: NDArray[np.uint64], values: NDArray[np.float32], *, count
     above = np.flatnonzero(values > least)
     tied = np.flatnonzero(values == least)
     # Of those that tie for the last places, the smallest entities: a partition alone would take any.
-    tied = tied[np.argsort(entities[tied], kind="stable")[: count - len(above)]]
+    tied = tied[np.argpartition(entities[tied], count - len(above) - 1)[: count - len(above)]]
     chosen = np.concatenate([above, tied])
     chosen = chosen[np.lexsort((entities[chosen], -values[chosen].astype(np.float64)))]
     return Top(entities[chosen], values[chosen])

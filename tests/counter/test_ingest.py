@@ -134,6 +134,14 @@ def test_a_row_that_cannot_be_read_stops_the_start(tmp_path: Path, value: bytes)
         open_counter(tmp_path)
 
 
+def test_fewer_shards_than_the_rows_were_written_for_stop_the_start(tmp_path: Path) -> None:
+    counter = open_counter(tmp_path)
+    counter.follow(counted(*range(1, 101), action="save"))
+    counter.raw.close()
+    with pytest.raises(CorruptValue, match="num_shards"):
+        open_counter(tmp_path, owned=OwnedShards.everything(4))
+
+
 def test_a_full_table_is_told_by_a_metric(tmp_path: Path) -> None:
     counter = open_counter(tmp_path, config=CounterConfig(entities_max=2))
     counter.follow(counted(1, 2, 3, 4, action="save"))
