@@ -108,8 +108,8 @@ class CounterStore:
         shards = parsed["shard"].astype(np.intp)
         if shards.max() >= self._owned.num_shards:
             raise CorruptValue(
-                f"a row lies in shard {shards.max()} of {self._owned.num_shards}: num_shards was changed, which "
-                "stored keys cannot follow; change it back, or follow the log anew into an empty store"
+                f"a row lies in shard {shards.max()} of {self._owned.num_shards}: num_shards was changed, "
+                "which stored keys cannot follow; change it back, or follow the log anew into an empty store"
             )
         here = self._owned.mask[shards]
         for number in np.unique(numbers):

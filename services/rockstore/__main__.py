@@ -24,9 +24,10 @@ FOLLOWER_ENTRIES_MAX: Final = 20_000
 def build(config: RockstoreConfig, host: Host) -> Leaf:
     """The store, the view that fills it, and the servicer that reads it."""
     schemas = Schemas(declared.build() for declared in config.schemas)
-    raw = Store(
-        config.process.data_dir / "store", FAMILIES, memory=_memory(config), limits=store_limits(config)
+    memory = StorageMemory(
+        block_cache_bytes=config.memory.block_cache_bytes, memtable_bytes=config.memory.memtable_bytes
     )
+    raw = Store(config.process.data_dir / "store", FAMILIES, memory=memory, limits=store_limits(config))
     store = RockstoreStore(raw, num_shards=host.owned.num_shards, scheme=host.owned.scheme)
     metrics = RockstoreMetrics(host.registry)
     view = ObjectsView(
@@ -42,12 +43,6 @@ def build(config: RockstoreConfig, host: Host) -> Leaf:
         services=[(rockstore_pb2_grpc.add_RockstoreServiceServicer_to_server, servicer, FULL_NAME)],
         follower=connect_follower(host, config.follower, store=raw, view=view),
         close=raw.close,
-    )
-
-
-def _memory(config: RockstoreConfig) -> StorageMemory:
-    return StorageMemory(
-        block_cache_bytes=config.memory.block_cache_bytes, memtable_bytes=config.memory.memtable_bytes
     )
 
 
