@@ -1,0 +1,1 @@
+"""The whole mesh as real processes on real sockets over real stores."""
