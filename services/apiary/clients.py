@@ -1,8 +1,8 @@
 """Calls to the other Apiary hosts: the boards of followed owners that live there.
 
 One call per host, all in parallel, within the caller's deadline. A host that does not answer in time makes
-the answer partial, never an error. Refuses answers whose columns do not fit the question (CorruptValue is
-not raised: such a host counts as silent, as its boards cannot be told apart).
+the answer partial, never an error; so does one whose columns do not fit the question, as its boards cannot
+be told apart.
 """
 
 from __future__ import annotations

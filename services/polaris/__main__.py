@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from feedmesh.polaris.v1 import polaris_pb2_grpc
-
 from services.chassis.lifecycle import Host, Leaf, serve_leaf
 from services.chassis.log.connect import connect_follower
 from services.chassis.storage import StorageMemory, Store

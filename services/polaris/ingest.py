@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from feedmesh.log.v1 import record_pb2
 
+from feedmesh.log.v1 import record_pb2
 from services.chassis.errors import PoisonRecord
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage.batch import Batch

@@ -9,6 +9,7 @@ from services.polaris.arena import Arena
 
 BOARD_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 PIN_BUCKETS = (10, 50, 100, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 128_000, 512_000)
+OUTCOMES = ("answered", "surplus", "window", "flags", "seen", "duplicate")
 
 
 class PolarisMetrics:
@@ -50,12 +51,14 @@ class PolarisMetrics:
             buckets=PIN_BUCKETS,
             registry=registry,
         )
-        self._outcomes = Counter(
+        outcomes = Counter(
             "feedmesh_polaris_retrieve_pins_total",
             "Touched pins by outcome: answered, surplus, window, flags, seen, duplicate.",
             ["outcome"],
             registry=registry,
         )
+        # Looked up once: by name it costs more than the count itself.
+        self._outcomes = {name: outcomes.labels(name) for name in OUTCOMES}
         self._unknown = Counter(
             "feedmesh_polaris_unknown_boards_total",
             "Boards asked for that have neither owner nor pin here.",
@@ -98,4 +101,4 @@ class PolarisMetrics:
             "duplicate": duplicate_count,
         }
         for outcome, count in counts.items():
-            self._outcomes.labels(outcome).inc(count)
+            self._outcomes[outcome].inc(count)

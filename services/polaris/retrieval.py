@@ -1,7 +1,7 @@
 """Owns a retrieval: boards and filters in, the best pins out as columns, best first.
 
-The kernel runs under the arena's reading guard, and so does the copy of what it found; the last sort and
-the scores are outside. `tests/polaris/full_sort.py` is the same answer by a full sort: it defines what is
+Only the kernels run under the arena's reading guard, and what they find are copies; the last sort and the
+scores are outside. `tests/polaris/full_sort.py` is the same answer by a full sort: it defines what is
 right, and the tests hold the kernels to it. Refuses nothing: `service.py` has checked the request.
 Next: `retrieval_kernels.py`.
 """
@@ -50,16 +50,14 @@ def retrieve(arena: Arena, query: Query, scale: LightScale) -> Retrieved:
     with arena.guard.read():
         starts, counts, owners = locate_boards(arena.boards, arena.table, query.boards)
         if query.newest_first:
-            found, kept = best_by_time(arena.pins, starts, counts, query.filters, query.limit, funnel)
+            found = best_by_time(arena.pins, starts, counts, query.filters, query.limit, funnel)
         else:
-            found, kept = best_by_rank(
+            found = best_by_rank(
                 arena.pins, starts, counts, query.log2_affinities, query.filters, query.limit, funnel
             )
-        top = _best_first(found.ranks[:kept], found.pins[:kept], limit=query.limit)
-        slots = found.slots[top]
-        saved_at = arena.pins.saved_at[slots]
-        # By time affinities count for nothing, in the scores too.
-        ranks = arena.pins.keys[slots].astype(np.float64) if query.newest_first else found.ranks[top]
+    top = _best_first(found.ranks, found.pins, limit=query.limit)
+    # By time affinities count for nothing, in the scores too.
+    ranks = (found.keys[top] if query.newest_first else found.ranks[top]).astype(np.float64, copy=False)
     rows = found.rows[top]
     hit = np.zeros(query.boards.size, dtype=np.bool_)
     hit[rows] = True
@@ -68,7 +66,7 @@ def retrieve(arena: Arena, query: Query, scale: LightScale) -> Retrieved:
     return Retrieved(
         pins=found.pins[top],
         scores=scale.scores(ranks=ranks, now_ms=query.now_ms),
-        saved_at=saved_at,
+        saved_at=found.saved_at[top],
         board_rows=row_of[rows].astype(np.uint16),
         hit_boards=query.boards[hit_rows],
         hit_owners=owners[hit_rows],

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from services.chassis.columns.bloom import bloom_has
 from services.chassis.columns.mixing import mix64_kernel
+from services.polaris.board_table import find_row
 
 KNOWN_BOARDS, PINS, TOUCHED, OUTSIDE_WINDOW, FLAGS, SEEN, DUPLICATE = 0, 1, 2, 3, 4, 5, 6
 """Places of the funnel."""
@@ -43,8 +44,18 @@ class Filters(NamedTuple):
     seed: np.uint64
 
 
+class Found(NamedTuple):
+    """Copies of what was kept, in no order; `rows` are rows of the request's boards."""
+
+    pins: NDArray[np.uint64]
+    ranks: NDArray[np.float64]
+    rows: NDArray[np.int32]
+    keys: NDArray[np.float32]
+    saved_at: NDArray[np.uint32]
+
+
 class Candidates(NamedTuple):
-    """Pins that were kept, in no order; `rows` are rows of the request's boards."""
+    """Pins that are kept so far, with room for more."""
 
     pins: NDArray[np.uint64]
     ranks: NDArray[np.float64]
@@ -58,17 +69,12 @@ def locate_boards(boards: Any, table: Any, asked: Any) -> Any:
     starts = np.zeros(asked.size, dtype=np.int64)
     counts = np.full(asked.size, -1, dtype=np.int64)
     owners = np.zeros(asked.size, dtype=np.uint64)
-    mask = table.size - 1
     for i in range(asked.size):
-        place = np.int64(mix64_kernel(asked[i]) >> np.uint64(33)) & mask
-        while table[place] >= 0:
-            board = boards[table[place]]
-            if board.id == asked[i]:
-                starts[i] = board.start
-                counts[i] = board.count
-                owners[i] = board.owner
-                break
-            place = (place + 1) & mask
+        row = find_row(boards, table, asked[i])
+        if row >= 0:
+            starts[i] = boards[row].start
+            counts[i] = boards[row].count
+            owners[i] = boards[row].owner
     return starts, counts, owners
 
 
@@ -106,7 +112,7 @@ def best_by_rank(
         left -= total
     funnel[TOUCHED] = touched
     funnel[DUPLICATE] = touched - kept - funnel[OUTSIDE_WINDOW] - funnel[FLAGS] - funnel[SEEN]
-    return candidates, kept
+    return _found(pins, candidates, kept)
 
 
 @njit(cache=True, nogil=True)
@@ -141,7 +147,24 @@ def best_by_time(pins: Any, starts: Any, counts: Any, filters: Any, limit: Any, 
         left -= total
     funnel[TOUCHED] = touched
     funnel[DUPLICATE] = touched - kept - funnel[OUTSIDE_WINDOW] - funnel[FLAGS] - funnel[SEEN]
-    return candidates, kept
+    return _found(pins, candidates, kept)
+
+
+@njit(cache=True, nogil=True)
+def _found(pins: Any, candidates: Any, kept: Any) -> Any:
+    keys = np.empty(kept, dtype=np.float32)
+    saved_at = np.empty(kept, dtype=np.uint32)
+    for at in range(kept):
+        keys[at] = pins.keys[candidates.slots[at]]
+        saved_at[at] = pins.saved_at[candidates.slots[at]]
+    # The slots mean nothing once the guard is left; nothing here does.
+    return Found(
+        candidates.pins[:kept].copy(),
+        candidates.ranks[:kept].copy(),
+        candidates.rows[:kept].copy(),
+        keys,
+        saved_at,
+    )
 
 
 @njit(cache=True, nogil=True)

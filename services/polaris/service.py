@@ -12,9 +12,9 @@ from typing import Final
 
 import grpc
 import numpy as np
-from feedmesh.polaris.v1 import polaris_pb2, polaris_pb2_grpc
 from numpy.typing import NDArray
 
+from feedmesh.polaris.v1 import polaris_pb2, polaris_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.columns.packed import (

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from feedmesh.log.v1 import event_pb2, record_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feedmesh.log.v1 import event_pb2, record_pb2
 from services.chassis.columns.packed import unpack_f32, unpack_u32
 from services.chassis.errors import CorruptValue, PoisonRecord
 from services.polaris.config import PolarisConfig

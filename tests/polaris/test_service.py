@@ -7,10 +7,10 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from feedmesh.polaris.v1 import polaris_pb2, polaris_pb2_grpc
-from feedmesh.type.v1 import type_pb2
 from prometheus_client.registry import CollectorRegistry
 
+from feedmesh.polaris.v1 import polaris_pb2, polaris_pb2_grpc
+from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.columns.packed import pack_f32, pack_u64, unpack_f32, unpack_u16, unpack_u32, unpack_u64
 from services.chassis.config import load_config

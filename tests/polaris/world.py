@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from prometheus_client.registry import CollectorRegistry
+
 from feedmesh.log.v1 import event_pb2, record_pb2
 from feedmesh.polaris.v1 import polaris_pb2
 from feedmesh.type.v1 import type_pb2
-from prometheus_client.registry import CollectorRegistry
-
 from services.chassis.clock import FakeClock
 from services.chassis.columns.packed import unpack_u64
 from services.chassis.shards.owned import OwnedShards
