@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from feedmesh.ingest.v1 import ingest_pb2_grpc
 from feedmesh.log.v1 import log_pb2_grpc
-
 from services.chassis.lifecycle import Host, Leaf, serve_leaf
 from services.chassis.log import embedded_store
 from services.chassis.log.embedded import EmbeddedLog

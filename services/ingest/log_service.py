@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
 from google.protobuf.message import DecodeError
 
+from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, LimitExceeded, OffsetOutOfRange
 from services.chassis.log.embedded import EmbeddedLog

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import numpy as np
 import xxhash
-from feedmesh.log.v1 import event_pb2
+from numpy.typing import NDArray
 
-from services.chassis.errors import InvalidId
-from services.chassis.ids import SHARDS_MAX, ShardScheme, mix64, shard_of, shards_of
+from feedmesh.log.v1 import event_pb2
+from services.chassis.ids import SHARDS_MAX, ShardScheme, mix64, shards_of
 from services.chassis.log.log import NewRecord
 from services.chassis.log.records import RECORD_VERSION
-from services.ingest.routing import COUNTED, COUNTS, route
+from services.ingest.routing import COUNTED, COUNTS, ROUTES
 
 _HEAD = struct.Struct("<BQBQBB")
 _VERSION_FIELD: Final = b"\x28" + bytes((RECORD_VERSION,))
@@ -32,7 +32,6 @@ assert RECORD_VERSION < 0x80, "the version is written as a varint of one byte"
 
 # Different roles of one event, and different partitions of its counts, are different records.
 _ROLE_IDS: Final = tuple(mix64(role + 1) for role in range(COUNTED + 1))
-_U64 = (1 << 64) - 1
 
 
 class RecordBuilder:
@@ -45,49 +44,54 @@ class RecordBuilder:
         self._partitions = partitions
         self._shards = partitions if scheme is ShardScheme.HASHED else SHARDS_MAX
         self._scheme = scheme
+        self._partition_ids = [mix64(number + 1) for number in range(partitions)]
 
     def build(self, events: Sequence[event_pb2.Event]) -> list[NewRecord]:
         """The records of all events, in order. Raises InvalidId for an id that embeds no shard."""
-        records: list[NewRecord] = []
-        add = records.append
-        for index, event in enumerate(events):
+        topics: list[str] = []
+        keys: list[int] = []
+        values: list[bytes] = []
+        packed: list[NewRecord] = []
+        pack, digest = _HEAD.pack, xxhash.xxh3_64_intdigest
+        for event in events:
             kind = event.WhichOneof("body")
             assert kind is not None, "validated before"
             body = getattr(event, kind)
-            event_id = xxhash.xxh3_64_intdigest(event.id.encode())
+            event_id = digest(event.id.encode())
             data = event.SerializeToString()
             common = b"\x20" + varint(event.time_ms) + _VERSION_FIELD
             tail = common + _EVENT_TAG + varint(len(data)) + data
-            try:
-                for topic, key, role in route(kind, body):
-                    head = _HEAD.pack(0x09, event_id ^ _ROLE_IDS[role], 0x11, key, 0x18, role)
-                    add(NewRecord(topic, self._partition(key), head + tail))
-                if kind == "impressions":
-                    records.extend(self._packed_counts(event_id, common, body))
-            except InvalidId as fault:
-                raise InvalidId(f"events[{index}].{kind}: {fault.message}", **fault.facts) from fault
-        return records
+            for topic, key, role in ROUTES[kind](body):
+                topics.append(topic)
+                keys.append(key)
+                values.append(pack(0x09, event_id ^ _ROLE_IDS[role], 0x11, key, 0x18, role) + tail)
+            if kind == "impressions":
+                packed.extend(self._packed_counts(event_id, common, body))
+        partitions = self._partitions_of(np.array(keys, dtype=np.uint64)).tolist()
+        return [*map(NewRecord, topics, partitions, values), *packed]
 
-    def _partition(self, key: int) -> int:
-        if self._scheme is ShardScheme.HASHED:
-            return mix64(key) % self._partitions
-        return shard_of(key, num_shards=self._shards, scheme=self._scheme) % self._partitions
+    def _partitions_of(self, keys: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        # All keys of a request at once: one by one, hashing was a tenth of the cost of an event.
+        shards = shards_of(keys, num_shards=self._shards, scheme=self._scheme)
+        partitions: NDArray[np.uint32] = shards % np.uint32(self._partitions)
+        return partitions
 
     def _packed_counts(self, event_id: int, common: bytes, body: Any) -> Iterator[NewRecord]:
         """One record for each partition that counts some of the pins; their order is kept."""
         pins = np.fromiter(body.pins, dtype="<u8", count=len(body.pins))
-        numbers = shards_of(pins, num_shards=self._shards, scheme=self._scheme) % np.uint32(self._partitions)
-        order = np.argsort(numbers, kind="stable")
-        pins, numbers = pins[order], numbers[order]
-        starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(pins)]
+        partitions = self._partitions_of(pins)
+        order = np.argsort(partitions, kind="stable")
+        pins, partitions = pins[order], partitions[order]
+        starts = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(pins)]
+        data, keys, numbers = pins.tobytes(), pins.tolist(), partitions.tolist()
         type_field = b"\x10" + varint(body.type)
+        event_id ^= _ROLE_IDS[COUNTED]
         for start, end in itertools.pairwise(starts):
-            entities = pins[start:end].tobytes()
-            partition = int(numbers[start])
-            counts = b"\x0a" + varint(len(entities)) + entities + type_field
-            record_id = event_id ^ _ROLE_IDS[COUNTED] ^ mix64(partition + 1)
-            head = _HEAD.pack(0x09, record_id & _U64, 0x11, int(pins[start]), 0x18, COUNTED)
-            yield NewRecord(COUNTS, partition, head + common + _COUNTS_TAG + varint(len(counts)) + counts)
+            counts = b"\x0a" + varint(8 * (end - start)) + data[8 * start : 8 * end] + type_field
+            record_id = event_id ^ self._partition_ids[numbers[start]]
+            head = _HEAD.pack(0x09, record_id, 0x11, keys[start], 0x18, COUNTED)
+            tail = common + _COUNTS_TAG + varint(len(counts)) + counts
+            yield NewRecord(COUNTS, numbers[start], head + tail)
 
 
 def varint(value: int) -> bytes:

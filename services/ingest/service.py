@@ -10,7 +10,6 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
 from feedmesh.ingest.v1 import ingest_pb2, ingest_pb2_grpc
-
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, TooLate
 from services.chassis.log.log import Log, Positions

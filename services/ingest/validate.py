@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from feedmesh.log.v1 import event_pb2
-
 from services.chassis.errors import BadRequest, LimitExceeded
 from services.ingest.config import EventLimits
 from services.ingest.validate_bodies import CHECKS, Limits

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from feedmesh.type.v1 import type_pb2
 
+from feedmesh.type.v1 import type_pb2
 from services.ingest.routing import follow_target
 
 _PIN, _BOARD, _USER = type_pb2.OBJECT_KIND_PIN, type_pb2.OBJECT_KIND_BOARD, type_pb2.OBJECT_KIND_USER

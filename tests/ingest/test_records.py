@@ -99,10 +99,10 @@ def test_embedded_ids_go_to_the_partition_of_their_shard() -> None:
     assert {one.topic: one.partition for one in made} == {"counts": 3_429 % 64, "pins": 2, "actions": 5}
 
 
-def test_an_id_that_embeds_no_shard_is_refused_with_its_place() -> None:
+def test_an_id_that_embeds_no_shard_is_refused_and_named() -> None:
     event = save_pin()
     event.save_pin.board = 1 << 63
-    with pytest.raises(InvalidId, match=r"events\[0\].save_pin"):
+    with pytest.raises(InvalidId, match=str(1 << 63)):
         RecordBuilder(partitions=64, scheme=ShardScheme.EMBEDDED).build([event])
 
 

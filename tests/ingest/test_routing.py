@@ -6,7 +6,7 @@ import pytest
 
 from feedmesh.log.v1 import event_pb2
 from services.chassis.log.log import DATA_TOPICS
-from services.ingest.routing import BOARD, COUNTED, OBJECT, OWNER, ROUTES, SOURCE, TARGET, Route, route
+from services.ingest.routing import BOARD, COUNTED, OBJECT, OWNER, ROUTES, SOURCE, TARGET, Route
 from tests.ingest.events import MAKERS
 
 KINDS = [field.name for field in event_pb2.Event.DESCRIPTOR.oneofs_by_name["body"].fields]
@@ -33,7 +33,7 @@ def test_every_kind_of_event_in_the_proto_has_a_route() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_event_becomes_these_records(kind: str) -> None:
-    routes = route(kind, getattr(MAKERS[kind](), kind))
+    routes = ROUTES[kind](getattr(MAKERS[kind](), kind))
     assert set(routes) == EXPECTED[kind]
     assert len(routes) == len(EXPECTED[kind])
     assert {topic for topic, _, _ in routes} <= set(DATA_TOPICS)

@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from services.chassis.errors import DiskFull, LimitExceeded
 from services.chassis.log.embedded_config import EmbeddedLogConfig
 from services.chassis.log.embedded_metrics import LogMetrics
-from services.chassis.log.embedded_store import RECORDS, LogStore
+from services.chassis.log.embedded_store import OFFSET, RECORDS, LogStore
 from services.chassis.log.embedded_tail import EmbeddedTail
 from services.chassis.log.group_commit import GroupCommit, GroupLimits, Pending
 from services.chassis.log.log import (
@@ -90,10 +90,11 @@ class EmbeddedLog:
 
     def publish(self, records: Sequence[NewRecord]) -> Future[Positions]:
         """See `Log.publish`."""
-        size = 0
-        for record in records:
-            check_partition(self.topics, record.topic, record.partition)
-            size += len(record.value)
+        size, known = 0, self._ends
+        for topic, partition, value in records:
+            if (topic, partition) not in known:
+                check_partition(self.topics, topic, partition)
+            size += len(value)
         config = self._config
         if len(records) > config.request_records_max or size > config.request_bytes_max:
             raise LimitExceeded(
@@ -153,23 +154,24 @@ class EmbeddedLog:
         for place, stray in self._stray_ends.items():
             self._rows.delete_records(batch, place, start=self._ends[place], end=stray)
         spans: dict[TopicPartition, Span] = {}
-        put, prefix_of, ends = batch.put, self._rows.key_prefix, self._ends
+        new_ends: Positions = {}
+        # About 2 µs a record in this loop is most of what a durable record costs here.
+        put, pack, prefixes, ends = batch.put, OFFSET.pack, self._rows.prefixes, self._ends
         results: list[Positions] = []
         size = 0
         for pending in group:
             touched: Positions = {}
-            for record in pending.records:
-                place = (record.topic, record.partition)
-                span = spans.get(place)
-                if span is None:
-                    span = spans[place] = Span(ends[place], [])
-                offset = span.first + len(span.values)
-                put(RECORDS, prefix_of(place) + offset.to_bytes(8, "big"), record.value)
-                span.values.append(record.value)
-                touched[place] = offset + 1
+            for topic, partition, value in pending.records:
+                place = (topic, partition)
+                offset = new_ends.get(place)
+                if offset is None:
+                    offset = ends[place]
+                    spans[place] = Span(offset, [])
+                put(RECORDS, prefixes[place] + pack(offset), value)
+                spans[place].values.append(value)
+                new_ends[place] = touched[place] = offset + 1
             size += pending.size_bytes
             results.append(touched)
-        new_ends = {place: span.first + len(span.values) for place, span in spans.items()}
         try:
             with self._metrics.write.time():
                 self._store.write(batch)

@@ -31,7 +31,7 @@ _LOG_ID = b"log_id"
 _TOPICS = b"topics"
 _BEGIN = b"begin|"
 _PLACE = struct.Struct(">BH")
-_OFFSET = struct.Struct(">Q")
+OFFSET = struct.Struct(">Q")
 _TOPICS_MAX = 256
 
 
@@ -47,7 +47,8 @@ class LogStore:
         self._store = store
         self.topics = self._merge_topics(topics)
         self.log_id = self._identity()
-        self._prefixes: dict[TopicPartition, bytes] = {
+        # What the keys of a partition begin with; the offset as `OFFSET` follows.
+        self.prefixes: dict[TopicPartition, bytes] = {
             (topic, partition): _PLACE.pack(number, partition)
             for number, (topic, count) in enumerate(self.topics.items())
             for partition in range(count)
@@ -56,43 +57,39 @@ class LogStore:
     @property
     def places(self) -> list[TopicPartition]:
         """Every partition of every topic."""
-        return list(self._prefixes)
-
-    def key_prefix(self, place: TopicPartition) -> bytes:
-        """What a record's key begins with; the offset as `>Q` follows."""
-        return self._prefixes[place]
+        return list(self.prefixes)
 
     def begin(self, place: TopicPartition) -> int:
         """First offset that was not trimmed."""
-        value = self._store.get(SYSTEM, _BEGIN + self._prefixes[place])
-        return 0 if value is None else int(_OFFSET.unpack(value)[0])
+        value = self._store.get(SYSTEM, _BEGIN + self.prefixes[place])
+        return 0 if value is None else int(OFFSET.unpack(value)[0])
 
     def end(self, place: TopicPartition, *, begin: int) -> int:
         """Offset after the last record on disk; `begin` when there is none."""
-        prefix = self._prefixes[place]
+        prefix = self.prefixes[place]
         rows = self._store.scan_back(
-            RECORDS, start=prefix + _OFFSET.pack(begin), end=prefix + _OFFSET.pack((1 << 64) - 1)
+            RECORDS, start=prefix + OFFSET.pack(begin), end=prefix + OFFSET.pack((1 << 64) - 1)
         )
         for key, _ in rows:
-            return int(_OFFSET.unpack_from(key, len(prefix))[0]) + 1
+            return int(OFFSET.unpack_from(key, len(prefix))[0]) + 1
         return begin
 
     def read(self, place: TopicPartition, *, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         """(offset, value) of [start, end) in order."""
-        prefix = self._prefixes[place]
-        rows = self._store.scan(RECORDS, start=prefix + _OFFSET.pack(start), end=prefix + _OFFSET.pack(end))
-        unpack, at = _OFFSET.unpack_from, len(prefix)
+        prefix = self.prefixes[place]
+        rows = self._store.scan(RECORDS, start=prefix + OFFSET.pack(start), end=prefix + OFFSET.pack(end))
+        unpack, at = OFFSET.unpack_from, len(prefix)
         for key, value in rows:
             yield unpack(key, at)[0], value
 
     def delete_records(self, batch: Batch, place: TopicPartition, *, start: int, end: int) -> None:
         """Delete [start, end) of one partition."""
-        prefix = self._prefixes[place]
-        batch.delete_range(RECORDS, prefix + _OFFSET.pack(start), prefix + _OFFSET.pack(end))
+        prefix = self.prefixes[place]
+        batch.delete_range(RECORDS, prefix + OFFSET.pack(start), prefix + OFFSET.pack(end))
 
     def put_begin(self, batch: Batch, place: TopicPartition, begin: int) -> None:
         """Remember where the partition begins now."""
-        batch.put(SYSTEM, _BEGIN + self._prefixes[place], _OFFSET.pack(begin))
+        batch.put(SYSTEM, _BEGIN + self.prefixes[place], OFFSET.pack(begin))
 
     def _identity(self) -> str:
         stored = self._store.get(SYSTEM, _LOG_ID)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from feedmesh.log.v1 import record_pb2
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from feedmesh.log.v1 import record_pb2
 from services.chassis.errors import FeedmeshError, InvalidId
 from services.chassis.log.dedup import RecentIds
 from services.chassis.log.follower_metrics import FollowerMetrics

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from feedmesh.log.v1 import log_pb2
-
 from services.chassis.errors import BadRequest, DataLoss, FeedmeshError, LogUnavailable
 from services.chassis.log.log import Chunk, Positions
 from services.chassis.rpc.channel import Channels, ResponseStream

@@ -1,31 +1,34 @@
 """The consistency token: which positions a read must have applied to see a write.
 
-    version u8 | crc32 u32 (little-endian, of the rest) | log id | topic count |
-    each topic: name, position count, each position: partition - previous partition, offset
+    version u8 | crc32 u32 of the rest | log id | topic count u8 |
+    each topic: name | position count u16 | each position: partition u16, offset u48
 
-Strings are a varint length and UTF-8; numbers are varints; topics and partitions ascend, so one set of
-positions has one encoding. Opaque to clients, who may only pass it on or merge it (`Token.merge`, the
-later offset of each partition wins). Refuses what is damaged, unknown, too large, or of two logs
-(InvalidToken). The checksum guards against accidents; a forged token can make a read wait, no more.
+Little-endian; names are a length u8 and UTF-8; topics and partitions ascend, so one set of positions has
+one encoding. Fixed widths, because every read that carries a token decodes it. Opaque to clients, who may
+only pass it on or merge it (`Token.merge`, the later offset of each partition wins). Refuses what is
+damaged, unknown, too large, or of two logs (InvalidToken). The checksum guards against accidents; a forged
+token can make a read wait, no more.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 from services.chassis.errors import InvalidToken
 from services.chassis.log.log import Positions
 
 TOKEN_BYTES_MAX: Final = 6_000
-"""gRPC refuses metadata beyond 8 KB as a whole, by default; base64 is not needed between HTTP/2 peers."""
+"""gRPC refuses metadata beyond 8 KB as a whole, by default, and some clients send these bytes as base64."""
+OFFSET_MAX: Final = (1 << 48) - 1
 
 _VERSION = 1
 _HEADER_BYTES = 5
-_VARINT_BYTES_MAX = 10
-_U64_MAX = (1 << 64) - 1
+_POSITION = struct.Struct("<HIH")
+"""Partition, low 32 and high 16 bits of the offset."""
+_LOW = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +40,18 @@ class Token:
 
     def encode(self) -> bytes:
         """The token as bytes for metadata. Raises InvalidToken beyond `TOKEN_BYTES_MAX`."""
-        body = bytearray()
-        _put_text(body, self.log_id)
-        topics = [
-            (topic, list(group))
-            for topic, group in groupby(sorted(self.positions.items()), lambda p: p[0][0])
-        ]
-        _put_varint(body, len(topics))
-        for topic, places in topics:
-            _put_text(body, topic)
-            _put_varint(body, len(places))
-            previous = 0
-            for (_, partition), offset in places:
-                _put_varint(body, partition - previous)
-                _put_varint(body, offset)
-                previous = partition
-        encoded = bytes((_VERSION,)) + zlib.crc32(body).to_bytes(4, "little") + bytes(body)
+        if self.positions and max(self.positions.values()) > OFFSET_MAX:
+            raise InvalidToken(f"a token's offsets are at most {OFFSET_MAX}")
+        by_topic: dict[str, list[tuple[int, int]]] = {}
+        for (topic, partition), offset in self.positions.items():
+            by_topic.setdefault(topic, []).append((partition, offset))
+        pack = _POSITION.pack
+        parts = [_text(self.log_id), bytes((len(by_topic),))]
+        for topic, places in sorted(by_topic.items()):
+            parts += (_text(topic), len(places).to_bytes(2, "little"))
+            parts += [pack(partition, offset & _LOW, offset >> 32) for partition, offset in sorted(places)]
+        body = b"".join(parts)
+        encoded = bytes((_VERSION,)) + zlib.crc32(body).to_bytes(4, "little") + body
         if len(encoded) > TOKEN_BYTES_MAX:
             raise InvalidToken(
                 f"a token of {len(self.positions)} positions needs {len(encoded)} bytes, at most "
@@ -102,47 +101,35 @@ class _Reader:
     def token(self) -> Token:
         log_id = self._text()
         positions: Positions = {}
-        previous_topic = ""
-        for _ in range(self._varint()):
+        previous_topic: str | None = None
+        for _ in range(self._take(1)[0]):
             topic = self._text()
-            if topic <= previous_topic:
+            if previous_topic is not None and topic <= previous_topic:
                 raise _malformed()
             previous_topic = topic
-            partition = -1
-            for _ in range(self._varint()):
-                step = self._varint()
-                if partition >= 0 and step == 0:
+            count = int.from_bytes(self._take(2), "little")
+            previous = -1
+            for partition, low, high in _POSITION.iter_unpack(self._take(count * _POSITION.size)):
+                if partition <= previous:
                     raise _malformed()
-                partition = max(partition, 0) + step
-                positions[topic, partition] = self._varint()
+                previous = partition
+                positions[topic, partition] = low | high << 32
+            if not count:
+                raise _malformed()
         if self._at != len(self._data):
             raise _malformed()
         return Token(log_id, positions)
 
-    def _varint(self) -> int:
-        value = shift = 0
-        for _ in range(_VARINT_BYTES_MAX):
-            if self._at >= len(self._data):
-                raise _malformed()
-            byte = self._data[self._at]
-            self._at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if value > _U64_MAX:
-                    raise _malformed()
-                return value
-            shift += 7
-        raise _malformed()
+    def _take(self, count: int) -> bytes:
+        taken = self._data[self._at : self._at + count]
+        if len(taken) < count:
+            raise _malformed()
+        self._at += count
+        return taken
 
     def _text(self) -> str:
-        length = self._varint()
-        end = self._at + length
-        raw = self._data[self._at : end]
-        if end > len(self._data):
-            raise _malformed()
-        self._at = end
         try:
-            return raw.decode()
+            return self._take(self._take(1)[0]).decode()
         except UnicodeDecodeError:
             raise _malformed() from None
 
@@ -151,14 +138,8 @@ def _malformed() -> InvalidToken:
     return InvalidToken("token is malformed; pass it on byte for byte as Publish returned it")
 
 
-def _put_varint(into: bytearray, value: int) -> None:
-    while value >= 0x80:
-        into.append(value & 0x7F | 0x80)
-        value >>= 7
-    into.append(value)
-
-
-def _put_text(into: bytearray, text: str) -> None:
+def _text(text: str) -> bytes:
     raw = text.encode()
-    _put_varint(into, len(raw))
-    into += raw
+    if len(raw) > 255:
+        raise InvalidToken(f"{text[:20]!r}… is longer than the 255 bytes of a name in a token")
+    return bytes((len(raw),)) + raw

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 from feedmesh.log.v1 import record_pb2
-
 from services.chassis.storage.batch import Batch
 
 Change: TypeAlias = Any

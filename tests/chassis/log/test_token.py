@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import InvalidToken
 from services.chassis.log.log import Positions
 from services.chassis.log.token import TOKEN_BYTES_MAX, Token
 
-U64 = st.integers(min_value=0, max_value=(1 << 64) - 1)
+OFFSETS = st.integers(min_value=0, max_value=(1 << 48) - 1)
 TOPICS = st.sampled_from(["graph", "pins", "actions", "counts", "objects", "dead-letters"])
 PLACES = st.tuples(TOPICS, st.integers(min_value=0, max_value=65_535))
-POSITIONS: st.SearchStrategy[Positions] = st.dictionaries(PLACES, U64, max_size=100)
+POSITIONS: st.SearchStrategy[Positions] = st.dictionaries(PLACES, OFFSETS, max_size=100)
 TOKENS = st.builds(Token, st.text(max_size=20), POSITIONS)
 
 
@@ -74,7 +76,7 @@ def test_a_refusal_says_why(data: bytes, why: str) -> None:
 
 
 def test_a_token_that_metadata_could_not_carry_is_not_made() -> None:
-    positions = {("pins", partition): 1 << 60 for partition in range(2_000)}
+    positions = {("pins", partition): 1 << 40 for partition in range(2_000)}
     with pytest.raises(InvalidToken, match="merge fewer"):
         Token("log", positions).encode()
 
@@ -83,3 +85,19 @@ def test_a_publish_to_every_partition_of_five_topics_fits() -> None:
     topics = ("graph", "pins", "actions", "counts", "objects")
     positions = {(topic, partition): 1 << 40 for topic in topics for partition in range(128)}
     assert len(Token("0123456789abcdef", positions).encode()) <= TOKEN_BYTES_MAX
+
+
+def test_an_offset_beyond_48_bits_is_not_encoded() -> None:
+    with pytest.raises(InvalidToken, match="at most"):
+        Token("log", {("pins", 0): 1 << 48}).encode()
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=60))
+def test_a_body_with_a_right_checksum_is_read_with_care(body: bytes) -> None:
+    data = b"\x01" + zlib.crc32(body).to_bytes(4, "little") + body
+    try:
+        token = Token.decode(data)
+    except InvalidToken:
+        return
+    assert token.encode() == data
