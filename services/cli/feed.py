@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
-from feedmesh.feedgen.v1 import feedgen_pb2
 from google.protobuf.json_format import MessageToJson
 from rich.console import Console
 from rich.table import Table
 
+from feedmesh.feedgen.v1 import feedgen_pb2
 from services.cli.connection import Connection, reading_after
 from services.cli.faults import UsageFault
 from services.cli.load.faults import RowFault
@@ -119,7 +119,7 @@ def page_table(answer: feedgen_pb2.GetFeedResponse, *, title: str) -> Table:
 
 def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
     if not answer.items:
-        console.print("nothing new: everything there is has been seen")
+        console.print("nothing new: what there is has been seen, or is older than the feed's window")
     ranked = f"ranked by {answer.model}" if answer.model else "ranked without a model"
     source = _SOURCE_WORDS.get(answer.source, "")
     console.print(f"from {source}, {ranked}, request {answer.request_id}", style="dim", soft_wrap=True)

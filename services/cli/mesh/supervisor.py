@@ -84,6 +84,7 @@ class Supervisor:
         self._config_dir = config_dir
         # A Unix socket's path has at most 107 bytes, and data folders may lie deep.
         digest = hashlib.sha256(str(layout.data_dir.resolve()).encode()).hexdigest()[:16]
+        self._daemon: subprocess.Popen[bytes] | None = None
         self._socket = Path(tempfile.gettempdir()) / f"feedmesh-{os.getuid()}-{digest}.sock"
 
     def running(self) -> bool:
@@ -115,6 +116,7 @@ class Supervisor:
         # A session of its own: Ctrl-C in the terminal must reach `feedmesh up` alone, which then drains.
         with out:
             daemon = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        self._daemon = daemon
         self._wait_until_it_answers(daemon)
         return daemon
 
@@ -158,13 +160,24 @@ class Supervisor:
             self._rpc().supervisor.shutdown()
         except (OSError, XmlRpcError):
             return
+        # It stops answering before it has ended, and holds its socket until then: wait for the process.
         until = time.monotonic() + timeout_s
-        while self.running():
+        while self._alive():
             if time.monotonic() > until:
                 raise CliFault(
                     f"the mesh is still stopping after {timeout_s:.0f} s; see {self._layout.run_dir}"
                 )
             time.sleep(0.05)
+
+    def _alive(self) -> bool:
+        if self._daemon is not None:
+            # A child of ours stays in the process table until it is waited for.
+            return self._daemon.poll() is None
+        try:
+            os.kill(int((self._layout.run_dir / "supervisord.pid").read_text()), 0)
+        except (OSError, ValueError):
+            return False
+        return True
 
     def _rpc(self) -> ServerProxy:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
