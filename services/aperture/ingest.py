@@ -228,18 +228,19 @@ def _change(record: record_pb2.Record, body: str, time_s: int) -> Change | None:
 
 
 def _shown(shown: event_pb2.Impressions, time_s: int) -> Seen:
-    count = len(shown.pins)
+    # A slice of a repeated field is a list, made in one go.
+    pins = shown.pins[:]
     if shown.type not in _SHOWN:
         raise PoisonRecord(f"impressions of action type {shown.type}")
-    if not 1 <= count <= PINS_MAX:
-        raise PoisonRecord(f"impressions of {count} pins, must be 1 to {PINS_MAX}")
-    _need(user=shown.user, pin=min(shown.pins))
-    return Seen(shown.user, time_s, pack_rows(shown.pins, count=count, time_s=time_s, action=shown.type))
+    if not 1 <= len(pins) <= PINS_MAX:
+        raise PoisonRecord(f"impressions of {len(pins)} pins, must be 1 to {PINS_MAX}")
+    _need(user=shown.user, pin=0 not in pins)
+    return Seen(shown.user, time_s, pack_rows(pins, time_s=time_s, action=shown.type))
 
 
 def _one(user: int, pin: int, time_s: int, action: int) -> Seen:
     _need(user=user, pin=pin)
-    return Seen(user, time_s, pack_rows((pin,), count=1, time_s=time_s, action=action))
+    return Seen(user, time_s, pack_rows((pin,), time_s=time_s, action=action))
 
 
 def _need(**values: int) -> None:

@@ -8,7 +8,8 @@ Reading turns it into columns (`Rows`). Refuses bytes that are no whole rows wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -59,12 +60,14 @@ class Rows:
 NO_ROWS: Final = Rows(np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty(0, np.uint8))
 
 
-def pack_rows(entities: Iterable[int], *, count: int, time_s: int, action: int) -> bytes:
-    """Return `count` packed rows of one time and one action."""
-    packed = np.empty((count, 2), dtype="<u8")
-    packed[:, 0] = np.fromiter(entities, dtype=np.uint64, count=count)
-    packed[:, 1] = action << 32 | time_s
-    return packed.tobytes()
+def pack_rows(entities: Sequence[int], *, time_s: int, action: int) -> bytes:
+    """Return a packed row for each entity, all of one time and one action.
+
+    By `struct`: for the 20 pins of a page it takes half the time of numpy.
+    """
+    words = [action << 32 | time_s] * (2 * len(entities))
+    words[::2] = entities
+    return struct.pack(f"<{len(words)}Q", *words)
 
 
 def unpack_rows(data: bytes) -> Rows:

@@ -76,7 +76,7 @@ def test_a_cut_bucket_is_found(size: int) -> None:
 
 
 def test_packed_rows_keep_all_bits() -> None:
-    data = pack_rows([1, U64_MAX, 1 << 63], count=3, time_s=TIME_S_MAX, action=ActionType.SERVED)
+    data = pack_rows([1, U64_MAX, 1 << 63], time_s=TIME_S_MAX, action=ActionType.SERVED)
     assert len(data) == 3 * ROW_BYTES
     assert columns(unpack_rows(data)) == [[TIME_S_MAX] * 3, [1, U64_MAX, 1 << 63], [6] * 3]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from feedmesh.type.v1 import type_pb2
 from pydantic import ValidationError
 
+from feedmesh.type.v1 import type_pb2
 from services.realpin.declaration import ActionType, SignalConfig, default_signals
 from services.realpin.signals import SignalSet
 

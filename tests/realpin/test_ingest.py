@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from feedmesh.log.v1 import event_pb2, record_pb2
-from feedmesh.type.v1 import type_pb2
 from prometheus_client import CollectorRegistry
 
+from feedmesh.log.v1 import event_pb2, record_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.errors import PoisonRecord
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Store

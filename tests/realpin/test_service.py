@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from feedmesh.realpin.v1 import realpin_pb2
 from prometheus_client import CollectorRegistry
 
+from feedmesh.realpin.v1 import realpin_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.errors import BadRequest, CorruptValue, InvalidId, LimitExceeded, WrongShard
 from services.chassis.shards.owned import OwnedShards
