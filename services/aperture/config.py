@@ -13,8 +13,9 @@ from services.chassis.process import ProcessConfig
 
 SECONDS_PER_HOUR: Final = 3_600
 SECONDS_PER_DAY: Final = 86_400
-BATCH_RECORDS_MAX: Final = 4_000
-"""A record may open a piece that is spilled as two entries: more would not fit one storage batch."""
+BATCH_RECORDS_MAX: Final = 2_000
+"""A record holds up to 1,000 rows of 16 bytes: this many fill half of what a storage batch may hold, and what
+is spilled and frozen beside them fits into the rest."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -25,7 +26,7 @@ class ApertureConfig:
     """Addresses, threads, draining."""
 
     follower: FollowerConfig = FollowerConfig()
-    """How the topic `actions` is followed. `batch_records_max` is 4,000 at most."""
+    """How the topic `actions` is followed. `batch_records_max` is 2,000 at most."""
 
     bucket_hours: int = Field(default=24, ge=1, le=24 * 7)
     """Length of a time bucket. Never changes once data is stored."""
@@ -54,8 +55,8 @@ class ApertureConfig:
     freeze_buckets_max: int = Field(default=32, ge=1, le=500)
     """Buckets that the freezer closes, and retention drops, in one batch: about 0.2 ms each."""
 
-    freeze_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=16 << 20)
-    """Bytes that the freezer reads in one batch; at least one bucket is."""
+    freeze_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=8 << 20)
+    """Bytes that the freezer reads in one batch; of one user's bucket, too: a larger one stays as tails."""
 
     settled_cache_bytes: int = Field(default=128 << 20, ge=0)
     """Memory for rows of users that were read, 41 bytes each: a user of 10,000 takes 0.4 MB."""

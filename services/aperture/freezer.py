@@ -7,7 +7,8 @@ be: a frozen bucket and tails give the same answers, and reads leave out what is
 Runs on the follower's thread in slices, before the batch's own records, on what is committed. It moves rows
 from store to store only; rows in memory come to it through a spill. Late rows open their bucket again: it is
 frozen anew after their spill.
-A damaged part is never overwritten: the bucket is taken off the list as it is, counted and logged.
+A damaged part is never overwritten, and a bucket that is too large for a batch is not touched: both are taken
+off the list as they are, counted and logged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from services.aperture import frozen
 from services.aperture.metrics import ApertureMetrics
 from services.aperture.rows import Rows, concat, unpack_rows
 from services.aperture.store import CLOSED, OPEN, ApertureStore, Part
-from services.chassis.errors import CorruptValue
+from services.chassis.errors import CorruptValue, LimitExceeded
 from services.chassis.storage import Batch
 
 ERASES_PER_SLICE = 8
@@ -116,22 +117,23 @@ class Freezer:
         store = self._store
         parts = store.bucket_parts(shard, user, bucket)
         store.delete_index(batch, shard=shard, state=OPEN, user=user, bucket=bucket)
+        size_bytes = sum(len(part.value) for part in parts)
         if bucket < self.horizon or not parts:
-            self._delete(batch, parts)
+            store.delete_parts(batch, parts)
             return 0
         try:
-            rows = concat([_rows(part) for part in parts])
-        except CorruptValue as fault:
-            self._metrics.corrupt.inc()
+            rows = _merged(parts, size_bytes=size_bytes, bytes_max=self._slice_bytes)
+        except (CorruptValue, LimitExceeded) as fault:
+            self._metrics.not_frozen.labels(type(fault).reason.lower()).inc()
             _LOG.error("bucket not frozen", user=user, bucket=bucket, reason=str(fault))
             # Retention must find it, when its time has come.
             store.put_index(batch, shard=shard, state=CLOSED, user=user, bucket=bucket)
-            return sum(len(part.value) for part in parts)
-        self._delete(batch, [part for part in parts if part.generation is not None])
+            return size_bytes
+        store.delete_parts(batch, [part for part in parts if part.generation is not None])
         store.put_frozen(batch, shard=shard, user=user, bucket=bucket, blob=frozen.encode(rows))
         self._metrics.frozen.inc()
         self._metrics.frozen_rows.inc(len(rows))
-        return sum(len(part.value) for part in parts)
+        return size_bytes
 
     def _drop_some(self, batch: Batch, shard: int) -> bool:
         """Drop buckets of one shard that are past retention; whether there were any."""
@@ -142,17 +144,17 @@ class Freezer:
             for bucket, user in self._store.indexed(shard, state, before=self.horizon, limit=limit)
         ]
         for state, bucket, user in found:
-            self._delete(batch, self._store.bucket_parts(shard, user, bucket))
+            self._store.delete_parts(batch, self._store.bucket_parts(shard, user, bucket))
             self._store.delete_index(batch, shard=shard, state=state, user=user, bucket=bucket)
         self._metrics.dropped.inc(len(found))
         if len(found) < limit:
             del self._to_drop[shard]
         return bool(found)
 
-    def _delete(self, batch: Batch, parts: list[Part]) -> None:
-        for part in parts:
-            self._store.delete_part(batch, part)
 
-
-def _rows(part: Part) -> Rows:
-    return frozen.decode(part.value) if part.generation is None else unpack_rows(part.value)
+def _merged(parts: list[Part], *, size_bytes: int, bytes_max: int) -> Rows:
+    if size_bytes > bytes_max:
+        raise LimitExceeded(f"{size_bytes} bytes are too much for one batch; they stay as tails")
+    return concat(
+        [frozen.decode(part.value) if part.generation is None else unpack_rows(part.value) for part in parts]
+    )

@@ -11,7 +11,8 @@
 | feedmesh_aperture_buckets_frozen_total | counter | | buckets frozen, again when late rows came |
 | feedmesh_aperture_rows_frozen_total | counter | | rows in them |
 | feedmesh_aperture_buckets_dropped_total | counter | | buckets dropped by retention |
-| feedmesh_aperture_corrupt_total | counter | | stored parts that could not be decoded |
+| feedmesh_aperture_buckets_not_frozen_total | counter | reason | left as tails: corrupt_value, limit_exceeded |
+| feedmesh_aperture_corrupt_total | counter | | reads that met a stored part which could not be decoded |
 | feedmesh_aperture_cache_total | counter | result | settled rows that were cached (hit) or read (miss) |
 | feedmesh_aperture_cache_bytes | gauge | | memory of the settled rows |
 | feedmesh_aperture_seen_truncated_total | counter | | seen sets that left the oldest out |
@@ -40,7 +41,13 @@ class ApertureMetrics:
         self.frozen = counter("buckets_frozen", "Buckets frozen, again when late rows came.")
         self.frozen_rows = counter("rows_frozen", "Rows in the buckets frozen.")
         self.dropped = counter("buckets_dropped", "Buckets dropped by retention.")
-        self.corrupt = counter("corrupt", "Stored parts that could not be decoded.")
+        self.not_frozen = Counter(
+            "feedmesh_aperture_buckets_not_frozen",
+            "Buckets left as tails, because they are damaged or too large.",
+            ["reason"],
+            registry=registry,
+        )
+        self.corrupt = counter("corrupt", "Reads that met a stored part which could not be decoded.")
         self.cache = Counter(
             "feedmesh_aperture_cache",
             "Settled rows that were cached (hit) or read (miss).",

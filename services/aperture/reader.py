@@ -57,6 +57,8 @@ class Reader:
     def _load(self, user: int, *, generation: int, from_bucket: int) -> Settled:
         parts: list[Rows] = []
         count, truncated = 0, False
+        # Frozen buckets alone are in order, one after the other: sorting them would cost most of the read.
+        sorted_already = True
         for part in self._store.history_back(user, from_bucket=from_bucket):
             if part.generation is not None and part.generation >= generation:
                 continue
@@ -70,4 +72,8 @@ class Reader:
                 raise
             parts.append(rows)
             count += len(rows)
-        return Settled(concat(parts).by_time(), start_bucket=from_bucket, truncated=truncated)
+            sorted_already &= part.generation is None
+        rows = concat(parts[::-1])
+        return Settled(
+            rows if sorted_already else rows.by_time(), start_bucket=from_bucket, truncated=truncated
+        )

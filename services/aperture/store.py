@@ -19,7 +19,7 @@ The redo log holds exactly the rows in memory: a lane's part is dropped in the b
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -47,6 +47,9 @@ _ERASE: Final = 1
 
 FORGET_BYTES: Final = 0xFFFF_FFFF
 """As the length of a redo group: the user's rows before it are gone."""
+
+POINT_DELETES_MAX: Final = 64
+"""Each deleted range slows later reads a little, each deleted key takes an entry of the batch."""
 
 BUCKET_MAX: Final = 0xFFFF_FFFF
 _USER = struct.Struct(">HQ")
@@ -141,9 +144,16 @@ class ApertureStore:
         batch.put(HISTORY, _FROZEN_KEY.pack(shard, user, bucket, _FROZEN), blob)
         self.put_index(batch, shard=shard, state=CLOSED, user=user, bucket=bucket)
 
-    def delete_part(self, batch: Batch, part: Part) -> None:
-        """Delete one stored part."""
-        batch.delete(HISTORY, part.key)
+    def delete_parts(self, batch: Batch, parts: Sequence[Part]) -> None:
+        """Delete parts of one bucket, in key order. Many at once as a range: a batch has a limit of entries.
+
+        A range takes what lies between them, too, so the parts must be all there were when they were read.
+        """
+        if len(parts) > POINT_DELETES_MAX:
+            batch.delete_range(HISTORY, parts[0].key, parts[-1].key)
+            parts = parts[-1:]
+        for part in parts:
+            batch.delete(HISTORY, part.key)
 
     def put_index(self, batch: Batch, *, shard: int, state: int, user: int, bucket: int) -> None:
         """Put a bucket on one of the lists."""

@@ -23,7 +23,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps, st.integers(1, 4))
 def test_committed_rows_are_read_once(actions: list[tuple[str, int, int]], pieces: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -29,7 +29,7 @@ def test_the_example_names_every_knob_with_its_default() -> None:
 
 def test_batches_that_could_not_be_written_are_a_fault() -> None:
     with pytest.raises(ConfigFaults, match="batch_records_max"):
-        load(None, FEEDMESH_APERTURE__FOLLOWER__BATCH_RECORDS_MAX="5000")
+        load(None, FEEDMESH_APERTURE__FOLLOWER__BATCH_RECORDS_MAX="2001")
 
 
 def test_a_spill_slower_than_the_intake_is_a_fault() -> None:

@@ -247,7 +247,38 @@ def test_a_damaged_frozen_bucket_is_an_error_to_readers_and_does_not_stop_the_fo
         aperture.rows(1)
     aperture.follow(acted(1, 3), acted(1, 4, time_s=NOW_S - DAY_S))
     aperture.settle()
-    assert aperture.metrics.corrupt._value.get() >= 2
+    assert aperture.metrics.corrupt._value.get() == 1
+    assert aperture.metrics.not_frozen.labels("corrupt_value")._value.get() >= 1
+
+
+def test_a_bucket_too_large_for_a_batch_stays_as_tails_until_retention(make: Make) -> None:
+    aperture = make(**SPILL_AT_ONCE, freeze_bytes_max=1_024, retention_days=10)
+    aperture.follow(shown(1, range(1, 101)), acted(1, 1, time_s=NOW_S - DAY_S))
+    aperture.follow(acted(9, 1, time_s=NOW_S + DAY_S))
+    aperture.settle()
+    assert aperture.parts(1) == [(DAY - 1, True), (DAY, False)]
+    assert len(aperture.rows(1)) == 101
+    aperture.follow(acted(9, 1, time_s=NOW_S + 12 * DAY_S))
+    aperture.settle()
+    assert aperture.parts(1) == []
+
+
+def test_a_bucket_of_very_many_tails_is_frozen_with_few_entries(make: Make) -> None:
+    aperture = make(**SPILL_AT_ONCE)
+    for pin in range(1, 101):
+        aperture.follow(acted(1, 2 * pin), acted(1, 2 * pin + 1, time_s=NOW_S - DAY_S))
+    expected = aperture.rows(1)
+    aperture.follow(acted(9, 1, time_s=NOW_S + DAY_S))
+    tails = aperture.parts(1).count((DAY, False))
+    assert tails > 64
+    batch = aperture.store.batch()
+    aperture.view.apply([], batch)
+    assert len(batch) < tails
+    aperture.store.write(batch)
+    aperture.settle()
+    assert aperture.parts(1).count((DAY, True)) == 1
+    assert aperture.parts(1).count((DAY, False)) == 0
+    assert aperture.rows(1) == expected
 
 
 def test_a_user_with_more_rows_than_a_read_takes_is_cut_at_the_old_end(make: Make) -> None:
