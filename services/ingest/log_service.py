@@ -14,13 +14,12 @@ from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, LimitExceeded, OffsetOutOfRange
 from services.chassis.log.embedded import EmbeddedLog
-from services.chassis.log.log import DEAD_LETTERS, Chunk, NewRecord, Positions
+from services.chassis.log.log import Chunk, Positions
 from services.ingest.config import IngestConfig
 from services.ingest.metrics import IngestMetrics
 
 FULL_NAME: Final = "feedmesh.log.v1.LogService"
 CHUNK_BYTES_MAX: Final = 4 << 20
-_APPEND_WAIT_S: Final = 10.0
 
 
 class LogServicer(log_pb2_grpc.LogServiceServicer):
@@ -71,9 +70,9 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
             record_pb2.DeadLetter.FromString(letter)
         except DecodeError as fault:
             raise BadRequest("dead_letter is not a serialised DeadLetter") from fault
-        written = self._log.publish([NewRecord(DEAD_LETTERS, 0, letter)]).result(_APPEND_WAIT_S)
+        offset = self._log.write_dead_letter(letter)
         self._metrics.dead_letters.inc()
-        return log_pb2.AppendDeadLetterResponse(offset=written[DEAD_LETTERS, 0] - 1)
+        return log_pb2.AppendDeadLetterResponse(offset=offset)
 
     def _positions(self, request: log_pb2.TailRequest) -> Positions:
         log, limit = self._log, self._config.tail_partitions_max

@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 
-from services.chassis.errors import DiskFull, LimitExceeded
+from services.chassis.errors import DiskFull, LimitExceeded, LogUnavailable
 from services.chassis.log.embedded_config import EmbeddedLogConfig
 from services.chassis.log.embedded_metrics import LogMetrics
 from services.chassis.log.embedded_store import OFFSET, RECORDS, LogStore
@@ -130,7 +131,15 @@ class EmbeddedLog:
 
     def append_dead_letter(self, letter: bytes) -> None:
         """See `LogReader.append_dead_letter`. Raises what `publish` raises, or its future."""
-        self.publish([NewRecord(DEAD_LETTERS, 0, letter)]).result(_DEAD_LETTER_WAIT_S)
+        self.write_dead_letter(letter)
+
+    def write_dead_letter(self, letter: bytes) -> int:
+        """Append it and return its offset; raises LogUnavailable when the disk takes longer than 10 s."""
+        future = self.publish([NewRecord(DEAD_LETTERS, 0, letter)])
+        try:
+            return future.result(_DEAD_LETTER_WAIT_S)[DEAD_LETTERS, 0] - 1
+        except FutureTimeout:
+            raise LogUnavailable("the dead letter was not durable in time; try again") from None
 
     def trim(self, positions: Positions) -> None:
         """See `Log.trim`. Blocks until it is durable."""

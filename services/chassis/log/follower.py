@@ -141,6 +141,9 @@ class Follower:
     def _run(self) -> None:
         try:
             self._retry_log(self._begin)
+            if not self._applied.positions:
+                # A host without shards yet has nothing to follow, and a log refuses an empty tail.
+                return
             while True:
                 # Only the log is waited for here: a store that fails for good must not look like a log
                 # that is away, or its batch would be skipped.

@@ -56,6 +56,8 @@ class GroupCommit:
         self._bytes = 0
         self._closed = False
         self._changed = threading.Condition()
+        metrics.queue_records.set_function(lambda: self._records)
+        metrics.queue_bytes.set_function(lambda: self._bytes)
         self._thread = threading.Thread(target=self._run, name="log-committer", daemon=True)
         self._thread.start()
 
@@ -133,8 +135,6 @@ class GroupCommit:
             for pending in group:
                 self._records -= len(pending.records)
                 self._bytes -= pending.size_bytes
-            self._metrics.queue_records.set(self._records)
-            self._metrics.queue_bytes.set(self._bytes)
         return group
 
     def _settle(self, group: list[Pending]) -> None:

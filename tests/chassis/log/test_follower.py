@@ -425,6 +425,14 @@ def test_partitions_that_do_not_divide_the_shards_end_the_process(bench: Bench) 
     assert "4 partitions do not divide 6 shards" in str(bench.fatal[0])
 
 
+def test_a_host_without_shards_is_caught_up_and_lets_every_token_pass(bench: Bench) -> None:
+    bench.owned = OwnedShards(8, np.zeros(8, dtype=np.bool_))
+    bench.start()
+    bench.follower.wait_applied(bench.publish(record(1)), timeout_s=WAIT_S)
+    assert bench.follower.caught_up()
+    assert bench.fatal == []
+
+
 def test_caught_up_means_the_ends_of_the_first_contact(bench: Bench) -> None:
     positions = bench.publish(record(1), record(2))
     bench.open()
