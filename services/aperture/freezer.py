@@ -19,8 +19,8 @@ import structlog
 
 from services.aperture import frozen
 from services.aperture.metrics import ApertureMetrics
-from services.aperture.rows import Rows, concat, unpack_rows
-from services.aperture.store import CLOSED, OPEN, ApertureStore, Part
+from services.aperture.rows import Rows
+from services.aperture.store import CLOSED, OPEN, ApertureStore, Part, rows_of
 from services.chassis.errors import CorruptValue, LimitExceeded
 from services.chassis.storage import Batch
 
@@ -155,6 +155,4 @@ class Freezer:
 def _merged(parts: list[Part], *, size_bytes: int, bytes_max: int) -> Rows:
     if size_bytes > bytes_max:
         raise LimitExceeded(f"{size_bytes} bytes are too much for one batch; they stay as tails")
-    return concat(
-        [frozen.decode(part.value) if part.generation is None else unpack_rows(part.value) for part in parts]
-    )
+    return rows_of(parts)

@@ -11,7 +11,7 @@
 | feedmesh_aperture_buckets_frozen_total | counter | | buckets frozen, again when late rows came |
 | feedmesh_aperture_rows_frozen_total | counter | | rows in them |
 | feedmesh_aperture_buckets_dropped_total | counter | | buckets dropped by retention |
-| feedmesh_aperture_buckets_not_frozen_total | counter | reason | left as tails: corrupt_value, limit_exceeded |
+| feedmesh_aperture_buckets_not_frozen_total | counter | reason | left: corrupt_value, limit_exceeded |
 | feedmesh_aperture_corrupt_total | counter | | reads that met a stored part which could not be decoded |
 | feedmesh_aperture_cache_total | counter | result | settled rows that were cached (hit) or read (miss) |
 | feedmesh_aperture_cache_bytes | gauge | | memory of the settled rows |

@@ -7,13 +7,12 @@ commits meanwhile is seen whole or not at all. Any thread.
 
 from __future__ import annotations
 
-from services.aperture import frozen
 from services.aperture.history import NOTHING, Settled
 from services.aperture.metrics import ApertureMetrics
 from services.aperture.mutable import Mutable
-from services.aperture.rows import Rows, concat, unpack_rows
+from services.aperture.rows import Rows, unpack_rows
 from services.aperture.settled_cache import SettledCache
-from services.aperture.store import ApertureStore
+from services.aperture.store import ApertureStore, Part, rows_of
 from services.chassis.errors import CorruptValue
 
 
@@ -55,25 +54,23 @@ class Reader:
         return settled, fresh
 
     def _load(self, user: int, *, generation: int, from_bucket: int) -> Settled:
-        parts: list[Rows] = []
+        parts: list[Part] = []
         count, truncated = 0, False
-        # Frozen buckets alone are in order, one after the other: sorting them would cost most of the read.
-        sorted_already = True
         for part in self._store.history_back(user, from_bucket=from_bucket):
             if part.generation is not None and part.generation >= generation:
                 continue
             if count >= self._user_rows_max:
                 truncated = True
                 break
-            try:
-                rows = frozen.decode(part.value) if part.generation is None else unpack_rows(part.value)
-            except CorruptValue:
-                self._metrics.corrupt.inc()
-                raise
-            parts.append(rows)
-            count += len(rows)
-            sorted_already &= part.generation is None
-        rows = concat(parts[::-1])
-        return Settled(
-            rows if sorted_already else rows.by_time(), start_bucket=from_bucket, truncated=truncated
-        )
+            parts.append(part)
+            count += part.row_count
+        parts.reverse()
+        try:
+            rows = rows_of(parts)
+        except CorruptValue:
+            self._metrics.corrupt.inc()
+            raise
+        # Frozen buckets alone are in order, one after the other: sorting them would cost most of the read.
+        if any(part.generation is not None for part in parts):
+            rows = rows.by_time()
+        return Settled(rows, start_bucket=from_bucket, truncated=truncated)

@@ -26,7 +26,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.aperture import frozen
 from services.aperture.mutable import LANES
+from services.aperture.rows import ROW_BYTES, Rows, concat, unpack_rows
 from services.chassis.errors import ConfigFaults, CorruptValue
 from services.chassis.ids import mix64, mix64_array
 from services.chassis.shards.owned import OwnedShards
@@ -84,6 +86,11 @@ class Part(NamedTuple):
     """Of a tail; None for a frozen bucket."""
     key: bytes
     value: bytes
+
+    @property
+    def row_count(self) -> int:
+        """Rows in it."""
+        return len(self.value) // ROW_BYTES if self.generation is not None else frozen.row_count(self.value)
 
 
 class Group(NamedTuple):
@@ -245,6 +252,19 @@ class ApertureStore:
             raise ConfigFaults(
                 [f"bucket_hours = {self.bucket_s / 3600:g}: the store's buckets have {hours:g} hours"]
             )
+
+
+def rows_of(parts: Sequence[Part]) -> Rows:
+    """Return all rows of the parts: of frozen buckets first, in the order of the parts, then of tails.
+
+    Raises:
+        CorruptValue: a part is damaged.
+    """
+    frozen_rows = frozen.decode([part.value for part in parts if part.generation is None])
+    tails = [part.value for part in parts if part.generation is not None]
+    if any(len(tail) % ROW_BYTES for tail in tails):
+        raise CorruptValue("a tail does not end with a whole row: restore a checkpoint")
+    return concat([frozen_rows, unpack_rows(b"".join(tails))]) if tails else frozen_rows
 
 
 def redo_group(user: int, bucket: int, data: bytes | None) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.aperture.mutable import LANES
-from services.aperture.store import HISTORY, REDO, ApertureStore, families, redo_group
+from services.aperture.store import HISTORY, REDO, ApertureStore, Part, families, redo_group, rows_of
 from services.chassis.errors import CorruptValue
 from services.chassis.ids import ShardScheme
 from services.chassis.shards.owned import OwnedShards
@@ -59,3 +59,9 @@ def test_a_cut_redo_entry_is_found(raw: Store) -> None:
         raw.write(batch)
         with pytest.raises(CorruptValue):
             list(keys.redo())
+
+
+def test_tails_that_are_only_together_of_whole_rows_are_corrupt() -> None:
+    tails = [Part(bucket=1, generation=n, key=b"", value=bytes(8)) for n in range(2)]
+    with pytest.raises(CorruptValue):
+        rows_of(tails)
