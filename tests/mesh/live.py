@@ -161,13 +161,21 @@ class LiveMesh:
         daemon = self._daemon
         if daemon is None:
             return
-        with suppress(ProcessLookupError):
-            os.kill(daemon.pid, signal.SIGSTOP)
-            for pid in _children(daemon.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        self._daemon = None
+        if daemon.poll() is not None:
+            return
+        os.kill(daemon.pid, signal.SIGSTOP)
+        for pid in _children(daemon.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # It wakes to a SIGTERM: it starts nobody again, and takes its dead children off the process table.
+        os.kill(daemon.pid, signal.SIGTERM)
+        os.kill(daemon.pid, signal.SIGCONT)
+        try:
+            daemon.wait(20)
+        except subprocess.TimeoutExpired:
             os.kill(daemon.pid, signal.SIGKILL)
-        daemon.wait(10)
+            daemon.wait(10)
 
 
 @contextmanager
