@@ -3,83 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 
-from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2, log_pb2, record_pb2
 from services.chassis.clock import SystemClock
 from services.chassis.errors import BadRequest, LimitExceeded, LogUnavailable, OffsetOutOfRange
-from services.chassis.leaf import LeafProcess
-from services.chassis.log.embedded_config import EmbeddedLogConfig
 from services.chassis.log.follower import Follower, FollowerConfig, FollowerMetrics
 from services.chassis.log.log import DEAD_LETTERS, Chunk, Positions, Tail
 from services.chassis.log.remote import GET_LOG, RemoteLog
-from services.chassis.log.token import Token
 from services.chassis.metrics import new_registry
-from services.chassis.process import ChannelConfig, ProcessConfig
 from services.chassis.rpc.channel import Channels
-from services.chassis.rpc.method import Method
-from services.chassis.rpc.rpc_metrics import ClientMetrics
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage.options import small_family
 from services.chassis.storage.store import Store
-from services.ingest.__main__ import build
-from services.ingest.config import IngestConfig
 from services.ingest.validate import InvalidEvents
 from tests.ingest.events import action, one_of_each
-
-WAIT_S = 10.0
-PUBLISH = Method(
-    "/feedmesh.ingest.v1.IngestService/Publish", ingest_pb2.PublishRequest, ingest_pb2.PublishResponse
-)
-
-
-@contextmanager
-def ingest(data_dir: Path, *, port: int = 0) -> Iterator[LeafProcess]:
-    config = IngestConfig(
-        process=ProcessConfig(listen=f"127.0.0.1:{port}", data_dir=data_dir, drain_linger_ms=0, threads=4),
-        log=EmbeddedLogConfig(partitions=4, disk_free_bytes_min=0),
-        sign_of_life_ms=50,
-    )
-    process = LeafProcess("ingest", config, build, segment=None)
-    try:
-        process.start()
-        yield process
-    finally:
-        process.stop()
+from tests.ingest.serving import WAIT_S, closing_channels, publish, serve_ingest
 
 
 @pytest.fixture
 def channels() -> Iterator[Channels]:
-    config = ChannelConfig(reconnect_ms_max=100, timeout_ms=10_000)
-    made = Channels(config, ClientMetrics(new_registry()))
-    yield made
-    made.close()
+    with closing_channels() as made:
+        yield made
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[LeafProcess]:
-    with ingest(tmp_path / "ingest") as started:
-        yield started
-
-
-@pytest.fixture
-def address(process: LeafProcess) -> str:
-    return f"127.0.0.1:{process.port}"
+def address(tmp_path: Path) -> Iterator[str]:
+    with serve_ingest(tmp_path / "ingest") as served:
+        yield served.address
 
 
 @pytest.fixture
 def log(channels: Channels, address: str) -> RemoteLog:
     return RemoteLog(channels, address)
-
-
-def publish(channels: Channels, address: str, *events: event_pb2.Event) -> Token:
-    answer = channels.call(address, PUBLISH, ingest_pb2.PublishRequest(events=events), timeout_s=WAIT_S)
-    return Token.decode(answer.token)
 
 
 def read(tail: Tail, count: int) -> list[Chunk]:
@@ -229,7 +188,7 @@ def test_a_follower_survives_a_restart_of_ingest_and_misses_nothing(
 ) -> None:
     view = _Keys()
     with Store(tmp_path / "store", {"system": small_family()}) as store:
-        with ingest(tmp_path / "ingest") as first:
+        with serve_ingest(tmp_path / "ingest") as first:
             port = first.port
             address = f"127.0.0.1:{port}"
             follower = Follower(
@@ -244,7 +203,7 @@ def test_a_follower_survives_a_restart_of_ingest_and_misses_nothing(
             follower.start()
             token = publish(channels, address, *_numbered(0))
             follower.wait_token(token.encode(), WAIT_S)
-        with ingest(tmp_path / "ingest", port=port):
+        with serve_ingest(tmp_path / "ingest", port=port):
             grpc.channel_ready_future(channels.channel(address, retry=True)).result(WAIT_S)
             token = publish(channels, address, *_numbered(10))
             follower.wait_token(token.encode(), WAIT_S)
