@@ -30,7 +30,7 @@ class RealPinConfig:
     """What is aggregated. A list in the file replaces the default list whole."""
 
     states_max: int = Field(default=5_000, ge=1)
-    """Users whose decoded state the follower keeps, 5 to 50 KB each; others are read again when they act."""
+    """Users whose decoded state the follower keeps, 5 to 60 KB each; others are read again when they act."""
 
     block_cache_bytes: int = Field(default=64 << 20, ge=1 << 20)
     """Cache of the store's blocks: what readers read from."""

@@ -59,7 +59,7 @@ class RealPinServicer(realpin_pb2_grpc.RealPinServiceServicer):
         blob = self._store.get(request.user)
         self._metrics.reads.labels("true" if blob is not None else "false").inc()
         signals = self._signals
-        state = signals.empty() if blob is None else decode(signals, blob, numbers)
+        state = signals.empty() if blob is None else decode(signals, blob)
         columns = signals.read(state, now_ms, numbers)
         return realpin_pb2.GetSignalsResponse(signals=[_message(signal) for signal in columns])
 

@@ -43,6 +43,7 @@ def columns_of(
     elif isinstance(slot, DecayedSlot):
         ids, values, times = _decayed(slot, config.limit, now_ms, half_life_ms)
     else:
+        assert isinstance(slot, WindowedSlot), "there are three kinds"
         ids, values, times = _windowed(slot, config.buckets, now_ms, slice_ms)
     return SignalColumns(
         config.name,

@@ -77,11 +77,12 @@ class Signal:
         """Of a windowed signal: length of one part."""
         return max(1, round(self.config.window_hours * MS_PER_HOUR / self.config.buckets))
 
-    def empty(self) -> Slot:
-        """The slot of a user who has done nothing."""
+    @property
+    def slot_type(self) -> type[Slot]:
+        """What holds it for one user."""
         if self.config.kind == "last":
-            return LastSlot()
-        return DecayedSlot() if self.config.kind == "decayed" else WindowedSlot()
+            return LastSlot
+        return DecayedSlot if self.config.kind == "decayed" else WindowedSlot
 
 
 # Where `act` finds the ids of a signal, in the order of its tuple.
@@ -106,6 +107,7 @@ class SignalSet:
     def __init__(self, signals: Sequence[Signal]) -> None:
         self.signals = tuple(signals)
         self.names = tuple(signal.name for signal in self.signals)
+        self._slot_types = tuple(signal.slot_type for signal in self.signals)
         self._plans = tuple(_plan(self.signals, action) for action in range(TYPE_MASK + 1))
 
     @classmethod
@@ -119,7 +121,7 @@ class SignalSet:
 
     def empty(self) -> SignalState:
         """The state of a user who has done nothing."""
-        return SignalState([signal.empty() for signal in self.signals])
+        return SignalState([slot_type() for slot_type in self._slot_types])
 
     def act(  # noqa: PLR0917  called for every event of a replay: keywords would cost a tenth
         self,
@@ -140,7 +142,8 @@ class SignalSet:
         time_s = time_ms // 1000
         ids_by_of = ((pin,) if pin else (), interests, (board,) if board else (), (owner,) if owner else ())
         for number, of, new_weight, limit, kept_max in plan.marks:
-            _mark(slots[number], ids_by_of[of], (time_ms, new_weight), limit, kept_max)
+            if ids_by_of[of]:
+                _mark(slots[number], ids_by_of[of], (time_ms, new_weight), limit, kept_max)
         for number, of, weight, per_ms, limit, kept_max in plan.decays:
             ids = ids_by_of[of]
             if not ids:
@@ -154,6 +157,7 @@ class SignalSet:
                 _move_landmark(slot, int(time_ms * per_ms))
                 exponent = time_ms * per_ms - slot.landmark
             amount = weight * exp2(exponent)
+            slot.packed = None
             marks = slot.marks
             for id in ids:
                 mark = marks.get(id)
@@ -161,7 +165,8 @@ class SignalSet:
                     marks[id] = [amount, time_s]
                 else:
                     mark[0] += amount
-                    mark[1] = max(mark[1], time_s)
+                    if time_s > mark[1]:  # noqa: PLR1730  max() costs a call
+                        mark[1] = time_s
             if len(marks) > kept_max:
                 slot.marks = dict(sorted(marks.items(), key=_weight, reverse=True)[:limit])
         self._count(slots, plan.counts, time_ms, action_type, 1)
@@ -198,7 +203,9 @@ class SignalSet:
                 counts[key] = n
                 if len(counts) > kept_max:
                     _drop_slices(slot, kept_max // SLICES_SLACK)
-            slot.touched[action] = max(slot.touched[action], time_s)
+            slot.packed = None
+            if time_s > slot.touched[action]:  # noqa: PLR1730  max() costs a call
+                slot.touched[action] = time_s
 
 
 def _plan(signals: Sequence[Signal], action: int) -> _Plan:
@@ -233,6 +240,7 @@ def _signature(config: SignalConfig) -> int:
 
 def _mark(slot: LastSlot, ids: Sequence[int], new: tuple[int, float], limit: int, kept_max: int) -> None:
     marks = slot.marks
+    slot.packed = None
     for id in ids:
         old = marks.get(id)
         # Tuples compare by time, then weight: which of two simultaneous actions came first does not matter.

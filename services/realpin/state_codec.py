@@ -1,13 +1,9 @@
 """Owns the stored form of a `SignalState`: versioned, checked, and readable after the declaration changed.
 
     header    version u8 | signals u8 | crc32 u32 of everything after it
-    a signal  signature u64 | bytes u32 | its section
-    last      rows u32 | ids u64 | times i64 ms | weights f32
-    decayed   landmark i64 | rows u32 | ids u64 | sums f64 | times u32 s
-    windowed  rows u32 | keys u64 | counts u32 | 16 times u32 s
+    a signal  signature u64 | bytes u32 | its section, as `slots.py` packs it
 
 A section is found by its signature: one that is no longer declared is dropped, one that is new starts empty.
-Values are kept as they are in memory (doubles), so a replica that restarts computes what the other computes.
 Refuses a wrong checksum, a wrong length and a newer version with CorruptValue.
 """
 
@@ -15,47 +11,41 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection
 
 from services.chassis.errors import CorruptValue
 from services.realpin.signals import SignalSet
-from services.realpin.slots import TYPE_MASK, DecayedSlot, LastSlot, SignalState, Slot, WindowedSlot
+from services.realpin.slots import SignalState, Slot
 
 VERSION = 1
 _HEADER = struct.Struct("<BBI")
 _SECTION = struct.Struct("<QI")
-_ACTIONS = TYPE_MASK + 1
 
 
 def encode(signals: SignalSet, state: SignalState) -> bytes:
-    """Return the state as bytes."""
+    """Return the state as bytes; costs what changed since it was decoded or encoded."""
     parts: list[bytes] = []
     for signal, slot in zip(signals.signals, state.slots, strict=True):
-        section = _encode_slot(slot)
+        section = slot.pack()
         parts += (_SECTION.pack(signal.signature, len(section)), section)
     body = b"".join(parts)
     return _HEADER.pack(VERSION, len(signals.signals), zlib.crc32(body)) + body
 
 
-def decode(signals: SignalSet, blob: bytes, numbers: Collection[int] | None = None) -> SignalState:
+def decode(signals: SignalSet, blob: bytes) -> SignalState:
     """Return the state that `encode` wrote, upgraded to the declaration of `signals`.
 
-    `numbers`: only these slots are filled, the others stay empty (None: all).
+    Checks everything; a signal is taken apart when it is first looked at.
 
     Raises:
         CorruptValue: the bytes are damaged, or of a newer version.
     """
     sections = _sections(blob)
     slots: list[Slot] = []
-    for number, signal in enumerate(signals.signals):
-        slot = signal.empty()
+    for signal in signals.signals:
         section = sections.get(signal.signature)
-        if section is not None and (numbers is None or number in numbers):
-            try:
-                _decode_slot(slot, section)
-            except struct.error as error:
-                raise CorruptValue(f"section of signal {signal.name} has a wrong length") from error
-        slots.append(slot)
+        if section is not None and not signal.slot_type.fits(section):
+            raise CorruptValue(f"the section of signal {signal.name} has a wrong length: {len(section)}")
+        slots.append(signal.slot_type(section))
     return SignalState(slots)
 
 
@@ -69,46 +59,12 @@ def _sections(blob: bytes) -> dict[int, bytes]:
         raise CorruptValue("the checksum of a state of signals does not match: restore a checkpoint")
     sections: dict[int, bytes] = {}
     offset = _HEADER.size
-    for _ in range(count):
-        signature, size = _SECTION.unpack_from(blob, offset)
-        offset += _SECTION.size
-        sections[signature] = blob[offset : offset + size]
-        offset += size
+    try:
+        for _ in range(count):
+            signature, size = _SECTION.unpack_from(blob, offset)
+            offset += _SECTION.size
+            sections[signature] = blob[offset : offset + size]
+            offset += size
+    except struct.error as error:
+        raise CorruptValue(f"a state of signals does not hold its {count} sections") from error
     return sections
-
-
-def _encode_slot(slot: Slot) -> bytes:
-    if isinstance(slot, LastSlot):
-        n = len(slot.marks)
-        times = [mark[0] for mark in slot.marks.values()]
-        weights = [mark[1] for mark in slot.marks.values()]
-        return struct.pack(f"<I{n}Q{n}q{n}f", n, *slot.marks, *times, *weights)
-    if isinstance(slot, DecayedSlot):
-        n = len(slot.marks)
-        sums = [mark[0] for mark in slot.marks.values()]
-        touched = [mark[1] for mark in slot.marks.values()]
-        return struct.pack(f"<qI{n}Q{n}d{n}I", slot.landmark, n, *slot.marks, *sums, *touched)
-    n = len(slot.counts)
-    return struct.pack(f"<I{n}Q{n}I{_ACTIONS}I", n, *slot.counts, *slot.counts.values(), *slot.touched)
-
-
-def _decode_slot(slot: Slot, section: bytes) -> None:
-    if isinstance(slot, LastSlot):
-        (n,) = struct.unpack_from("<I", section)
-        row = struct.unpack(f"<{n}Q{n}q{n}f", section[4:])
-        slot.marks = dict(zip(row[:n], zip(row[n : 2 * n], row[2 * n :], strict=True), strict=True))
-    elif isinstance(slot, DecayedSlot):
-        slot.landmark, n = struct.unpack_from("<qI", section)
-        row = struct.unpack(f"<{n}Q{n}d{n}I", section[12:])
-        slot.marks = dict(
-            zip(row[:n], map(list, zip(row[n : 2 * n], row[2 * n :], strict=True)), strict=True)
-        )
-    else:
-        _decode_windowed(slot, section)
-
-
-def _decode_windowed(slot: WindowedSlot, section: bytes) -> None:
-    (n,) = struct.unpack_from("<I", section)
-    row = struct.unpack(f"<{n}Q{n}I{_ACTIONS}I", section[4:])
-    slot.counts = dict(zip(row[:n], row[n : 2 * n], strict=True))
-    slot.touched = list(row[2 * n :])

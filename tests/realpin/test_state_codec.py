@@ -20,7 +20,7 @@ EVENTS = st.tuples(st.integers(1, 1 << 41), st.integers(1, 6), IDS, IDS, IDS, st
 
 
 def contents(state: SignalState) -> list[dict[str, object]]:
-    return [{name: getattr(slot, name) for name in slot.__slots__} for slot in state.slots]
+    return [{name: getattr(slot, name) for name in type(slot).__slots__} for slot in state.slots]
 
 
 def acted(signals: SignalSet = SIGNALS) -> SignalState:
@@ -81,6 +81,19 @@ def test_weights_and_limits_may_change_without_losing_what_is_known() -> None:
     assert changed.read(decode(changed, encode(SIGNALS, acted())), NOW)[0].ids.tolist() == [1]
 
 
-def test_only_the_asked_slots_are_filled() -> None:
-    state = decode(SIGNALS, encode(SIGNALS, acted()), [0])
-    assert [signal.ids.size > 0 for signal in SIGNALS.read(state, NOW)] == [True] + [False] * 6
+def test_a_state_that_was_read_and_changed_is_stored_as_one_that_was_never_stored() -> None:
+    kept, read = acted(), decode(SIGNALS, encode(SIGNALS, acted()))
+    for state in (kept, read):
+        SIGNALS.show(state, NOW + 1_000, 3)
+    assert encode(SIGNALS, read) == encode(SIGNALS, kept)
+    for state in (kept, read):
+        SIGNALS.act(state, NOW + 2_000, ActionType.CLICK, 9, 2, 0, (5, 7))
+    assert encode(SIGNALS, read) == encode(SIGNALS, kept)
+    assert contents(read) == contents(kept)
+
+
+def test_a_signal_that_no_event_touched_is_not_taken_apart() -> None:
+    state = decode(SIGNALS, encode(SIGNALS, acted()))
+    SIGNALS.show(state, NOW, 1)
+    packed = [slot.packed is not None for slot in state.slots]
+    assert packed == [signal.config.kind != "windowed" for signal in SIGNALS.signals]
