@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.chassis.errors import Cancelled, QueueFull
 from services.chassis.process import ProcessConfig
-from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope
+from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope, check_readable, reading
 from services.chassis.rpc.reflection import enable_reflection
 from services.chassis.rpc.rpc_metrics import MethodMetrics, ServerMetrics, counting_in, counting_out
 from services.chassis.rpc.server import Service, bind, server_options
@@ -133,7 +133,7 @@ class _AioEnvelopeInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-
             raise TypeError(f"{method}: streams of requests have no envelope")
         return make(
             behavior,
-            request_deserializer=counting_in(handler.request_deserializer, metrics.received),
+            request_deserializer=counting_in(reading(handler.request_deserializer), metrics.received),
             response_serializer=counting_out(handler.response_serializer, metrics.sent),
         )
 
@@ -150,6 +150,7 @@ def _unary(
             calls.enter()
             entered = True
             envelope.begin(context.invocation_metadata() or (), context.time_remaining())
+            check_readable(request)
             response = await inner(request, context)
         except Exception as error:  # noqa: BLE001  every error becomes a status, here
             status = envelope.failure(method, error)
@@ -176,6 +177,7 @@ def _streaming(
             calls.enter()
             entered = True
             envelope.begin(context.invocation_metadata() or (), context.time_remaining(), streaming=True)
+            check_readable(request)
             async for response in inner(request, context):
                 yield response
                 envelope.check_open()

@@ -16,8 +16,9 @@ from typing import Any, Final
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from services.chassis.errors import DataLoss, Draining, Internal, NotReady, TooLate
+from services.chassis.errors import BadRequest, DataLoss, Draining, Internal, NotReady, TooLate
 from services.chassis.process import ProcessConfig
 from services.chassis.rpc.context import (
     REQUEST_ID_KEY,
@@ -35,6 +36,14 @@ StaleReplica, TokenAhead or InvalidToken."""
 
 SYSTEM_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
 """Methods outside the envelope."""
+
+UNREADABLE: Final = object()
+"""Stands for a request whose bytes are no such message. grpcio itself would answer INTERNAL, as if the fault
+were the server's, and count nothing."""
+
+_TOKEN_WAIT_SHARE: Final = 0.75
+"""Part of a call's time that it may wait for its token's positions. With the whole of it the caller would be
+gone before it hears why, or before another replica could be asked."""
 
 _NO_DEADLINE_S: Final = 1e6
 """grpcio reports 'no deadline' as a time centuries away."""
@@ -73,7 +82,7 @@ class Envelope:
             raise TooLate("too little time is left to answer; send a longer deadline")
         if call.token is not None and self._gate is not None:
             wait_s = self._token_wait_s_max
-            self._gate(call.token, wait_s if left_s is None else min(wait_s, left_s))
+            self._gate(call.token, wait_s if left_s is None else min(wait_s, left_s * _TOKEN_WAIT_SHARE))
 
     def check_open(self) -> None:
         """Between two messages of a stream: raises Draining when it should end."""
@@ -102,6 +111,24 @@ class Envelope:
         else:
             deadline = time.monotonic() + seconds_left - self._reserve_s
         return CallContext(request_id_from(request_id), deadline, token)
+
+
+def reading(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """`deserialize` that answers UNREADABLE where it would raise; `check_readable` raises in its place."""
+
+    def read(data: bytes) -> Any:
+        try:
+            return data if deserialize is None else deserialize(data)
+        except DecodeError:
+            return UNREADABLE
+
+    return read
+
+
+def check_readable(request: Any) -> None:
+    """Raises BadRequest for UNREADABLE."""
+    if request is UNREADABLE:
+        raise BadRequest("the request's bytes are not a message of this method; send it as its proto says")
 
 
 def _refusal(phase: Phase) -> NotReady | Draining:

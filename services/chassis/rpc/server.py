@@ -24,7 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.chassis.errors import Cancelled, QueueFull
 from services.chassis.process import KEEPALIVE_MARGIN, METADATA_BYTES_MAX, ProcessConfig
-from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope
+from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope, check_readable, reading
 from services.chassis.rpc.reflection import enable_reflection
 from services.chassis.rpc.rpc_metrics import MethodMetrics, ServerMetrics, counting_in, counting_out
 from services.chassis.rpc.status import RpcStatus
@@ -220,6 +220,7 @@ def _unary(
         code = "OK"
         try:
             envelope.begin(context.invocation_metadata(), context.time_remaining())
+            check_readable(request)
             return inner(request, context)
         except Exception as error:  # noqa: BLE001  every error becomes a status, here
             status = envelope.failure(method, error)
@@ -239,6 +240,7 @@ def _streaming(
         code = Cancelled.reason
         try:
             envelope.begin(context.invocation_metadata(), context.time_remaining(), streaming=True)
+            check_readable(request)
             for response in inner(request, context):
                 yield response
                 envelope.check_open()
@@ -279,7 +281,7 @@ def _like(handler: Any, behavior: Callable[[Any, Any], Any], metrics: MethodMetr
     )
     return make(
         behavior,
-        request_deserializer=counting_in(handler.request_deserializer, metrics.received),
+        request_deserializer=counting_in(reading(handler.request_deserializer), metrics.received),
         response_serializer=counting_out(handler.response_serializer, metrics.sent),
     )
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -232,3 +233,19 @@ def test_the_orchestrator_forwards_request_id_token_and_time(tmp_path: Path, ser
     run(toy, tmp_path, test)
     (metadata,) = leaf.toy.metadata
     assert (metadata["x-request-id"], metadata["feedmesh-token-bin"]) == ("abc", b"t")
+
+
+@pytest.mark.parametrize("path", [ASK.path, COUNT.path], ids=["unary", "stream"])
+def test_bytes_that_are_no_message_are_the_callers_fault(tmp_path: Path, path: str) -> None:
+    toy = AioToy(lambda _: 1)
+
+    async def check() -> None:
+        async with running(toy, tmp_path) as served, grpc.aio.insecure_channel(served.address) as channel:
+            make: Any = channel.unary_stream if path == COUNT.path else channel.unary_unary
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                answer = make(path)(b"\xff\xff", timeout=5)
+                await (answer.read() if path == COUNT.path else answer)
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    asyncio.run(check())
+    assert toy.asked == []

@@ -177,6 +177,27 @@ def test_the_token_passes_the_gate_before_the_call(serve: Serve, channels: Chann
     assert waits == [(b"\x00\xff", 0.25)]
 
 
+def test_the_gate_leaves_time_to_say_why(serve: Serve) -> None:
+    waits: list[float] = []
+    served = serve(gate=lambda _token, timeout_s: waits.append(timeout_s), token_wait_ms_max=60_000)
+    with grpc.insecure_channel(served.address) as channel:
+        raw(channel)(REQUEST, metadata=(("feedmesh-token-bin", b"x"),), timeout=8)
+    assert len(waits) == 1
+    assert waits[0] <= 6
+
+
+@pytest.mark.parametrize("path", [ASK.path, COUNT.path], ids=["unary", "stream"])
+def test_bytes_that_are_no_message_are_the_callers_fault(serve: Serve, path: str) -> None:
+    served = serve()
+    with grpc.insecure_channel(served.address) as channel:
+        make: Any = channel.unary_stream if path == COUNT.path else channel.unary_unary
+        with pytest.raises(grpc.RpcError) as raised:
+            list(make(path)(b"\xff\xff", timeout=5))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "not a message" in (raised.value.details() or "")
+    assert served.toy.asked == []
+
+
 def test_a_gate_that_refuses_keeps_the_call_from_starting(serve: Serve) -> None:
     def gate(_token: bytes, _timeout_s: float) -> None:
         raise errors.StaleReplica("behind")
