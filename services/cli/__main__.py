@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 
 from services.chassis.errors import BadRequest, FeedmeshError, TooLate, Unavailable
+from services.cli.demo.command import demo_command
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
 from services.cli.feed import feed
 from services.cli.load.command import load_command
 from services.cli.publish import publish
 from services.cli.status import status
+from services.cli.train.command import train_command
 from services.cli.up import down, up
 
 app = typer.Typer(
@@ -32,6 +34,8 @@ app.command()(status)
 app.command("load")(load_command)
 app.command()(feed)
 app.command()(publish)
+app.command("train")(train_command)
+app.command("demo")(demo_command)
 
 
 def main() -> None:
