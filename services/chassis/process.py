@@ -7,9 +7,9 @@ service's `config.py`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from services.chassis.config import CONFIG
@@ -21,6 +21,30 @@ finds its clients' pings too frequent answers with GOAWAY, and healthy connectio
 
 METADATA_BYTES_MAX: Final = 16 << 10
 """Consistency tokens (6,000 bytes at most) travel as metadata; gRPC's own limit, 8 KB, is near to that."""
+
+
+def check_address(name: str, value: str) -> None:
+    """Raises ValueError unless `value` is host:port with a port of 0 to 65535."""
+    host, colon, port = value.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) <= 65_535):
+        raise ValueError(f"{name} is {value!r}, must be host:port")
+
+
+def _address(value: str) -> str:
+    try:
+        check_address("it", value)
+    except ValueError as fault:
+        raise ValueError("must be host:port") from fault
+    return value
+
+
+def _address_or_none(value: str) -> str:
+    return _address(value) if value else value
+
+
+# Checked field by field: a check of the whole would not run, and so not be reported, beside another fault.
+Address = Annotated[str, AfterValidator(_address)]
+AddressOrNone = Annotated[str, AfterValidator(_address_or_none)]
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -65,17 +89,17 @@ class ChannelConfig:
 class ProcessConfig:
     """What every process of the mesh is told."""
 
-    listen: str = "127.0.0.1:7002"
+    listen: Address = "127.0.0.1:7002"
     """host:port that gRPC listens on; port 0 takes a free one (tests)."""
 
-    advertise: str = ""
+    advertise: AddressOrNone = ""
     """host:port under which other processes reach this one, as the shard map has it; empty: `listen`."""
 
     placement: str = ""
     """Label `az_placement-group`, e.g. us-east-1a_pg1: calls go to the replica with the longest
     common prefix."""
 
-    metrics_listen: str = ""
+    metrics_listen: AddressOrNone = ""
     """host:port of the Prometheus endpoint; empty: none."""
 
     data_dir: Path = Path("feedmesh-data")
@@ -142,16 +166,3 @@ class ProcessConfig:
     def address(self) -> str:
         """The host:port that the shard map knows this process by."""
         return self.advertise or self.listen
-
-    def __post_init__(self) -> None:
-        for name in ("listen", "advertise", "metrics_listen"):
-            value = getattr(self, name)
-            if value or name == "listen":
-                check_address(name, value)
-
-
-def check_address(name: str, value: str) -> None:
-    """Raises ValueError unless `value` is host:port with a port of 0 to 65535."""
-    host, colon, port = value.rpartition(":")
-    if not (host and colon and port.isdecimal() and int(port) <= 65_535):
-        raise ValueError(f"{name} is {value!r}, must be host:port")

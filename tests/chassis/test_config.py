@@ -111,7 +111,7 @@ def test_a_fault_between_two_fields_is_reported(tmp_path: Path) -> None:
 
 def test_a_bad_address_names_its_field(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, '[process]\nlisten = "7002"\n')
-    assert "listen is '7002', must be host:port" in fault
+    assert "process.listen = '7002': must be host:port" in fault
 
 
 def test_a_syntax_fault_names_its_line(tmp_path: Path) -> None:
