@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import Final
 from services.cli.connection import Connection
 from services.cli.mesh.layout import SERVICES, Layout, Process
 from services.cli.mesh.readiness import Watcher
-from services.cli.mesh.supervisor import Supervisor, process_environment
+from services.cli.mesh.supervisor import Supervisor
 from services.cli.options import config_dir
 from services.scorpion.feature_file import load_feature_list
 from services.scorpion.training import TrainingOptions, promote, train, write_model
@@ -85,6 +84,10 @@ class LiveMesh:
         """The process's id now; 0 while it is down."""
         return {state.name: state.pid for state in self._supervisor.states()}.get(name, 0)
 
+    def exit_code(self, name: str) -> int:
+        """How the process ended last; -1 by a signal."""
+        return {state.name: state.exit_code for state in self._supervisor.states()}[name]
+
     def said(self, name: str) -> str:
         """What the process has written."""
         return self.layout.log_path(self.process(name)).read_text(errors="replace")
@@ -132,27 +135,25 @@ class LiveMesh:
             os.kill(pid, signal.SIGCONT)
         self.wait_ready(name)
 
+    def stop(self, name: str) -> None:
+        """SIGTERM, and wait for the end; the supervisor leaves it so."""
+        self._supervisor.stop_process(name)
+
+    def start_again(self, name: str, *, wait: bool = True) -> None:
+        """Start a process that was stopped."""
+        self._supervisor.start_process(name)
+        if wait:
+            self.wait_ready(name)
+
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """While inside, the process is not there."""
-        self._supervisor.stop_process(name)
+        self.stop(name)
         try:
             yield
         finally:
             self._supervisor.start_process(name)
         self.wait_ready(name)
-
-    def alone(self, name: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start `name` beside the supervisor, which must have it stopped; whoever asks waits and ends it."""
-        process = self.process(name)
-        config = config_dir() / f"{process.service}.toml"
-        told = process_environment(self.layout, process, config_dir=config_dir())
-        return subprocess.Popen(
-            [sys.executable, "-m", f"services.{process.service}", "--config", str(config)],
-            env={**os.environ, **told, **self._environment, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
 
     def close(self) -> None:
         """End every process that this mesh started."""

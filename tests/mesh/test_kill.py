@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,10 +18,10 @@ from tests.mesh import events
 from tests.mesh.events import new_id
 from tests.mesh.feed_reader import FeedReader
 from tests.mesh.ledger import Publisher, check
-from tests.mesh.live import LiveMesh, live_mesh
+from tests.mesh.live import LiveMesh
 from tests.mesh.views import Views, merged, pins_of, stages_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-kill")]
+pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-rough")]
 
 MARKED = {
     "apiary": "graph",
@@ -36,21 +35,12 @@ MARKED = {
 """The stage that misses what the process gives. Ingest is no part of a feed, the FeedGenerator all of it."""
 
 
-@pytest.fixture(scope="module")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMesh]:
-    """A mesh whose processes may be killed."""
-    # Cached rows would hide that Counter and Rockstore are away; a page may not take longer than usual.
-    environment = {"FEEDMESH_SCORPION__CACHE_TTL_MS": "0"}
-    with live_mesh(tmp_path_factory.mktemp("kill"), environment=environment) as started:
-        yield started
-
-
 @pytest.mark.parametrize(
     "name",
     ["ingest", "apiary", "polaris", "aperture", "realpin", "counter", "rockstore", "scorpion", "feedgen"],
 )
-def test_no_acknowledged_event_is_lost_or_counted_twice(mesh: LiveMesh, name: str) -> None:
-    mesh.wait_ready()
+def test_no_acknowledged_event_is_lost_or_counted_twice(rough_mesh: LiveMesh, name: str) -> None:
+    mesh = rough_mesh
     chance = random.Random(name)
     publishers = [Publisher(mesh.connect(), seed=seed) for seed in (1, 2)]
     boards = [board for publisher in publishers for board in publisher.boards]

@@ -118,6 +118,19 @@ MODELS: Final = method(
     scorpion_pb2.ListModelsResponse,
 )
 
+SERVICE_METHODS: Final = {
+    "ingest": "/feedmesh.ingest.v1.IngestService/Publish",
+    "apiary": FOLLOWED_BOARDS.path,
+    "polaris": RETRIEVE.path,
+    "aperture": SEEN.path,
+    "realpin": SIGNALS.path,
+    "counter": COUNTS.path,
+    "rockstore": OBJECTS.path,
+    "scorpion": SCORE.path,
+    "feedgen": "/feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",
+}
+"""One method of each service, by the service's name."""
+
 
 def merged(*tokens: bytes) -> bytes:
     """One token that waits for all."""

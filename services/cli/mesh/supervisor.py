@@ -74,6 +74,8 @@ class ProcessState:
     pid: int
     """0 when it is not running."""
     uptime_s: int
+    exit_code: int
+    """Of the last end: -1 when a signal ended it, 0 also when it never ended."""
 
 
 class Supervisor:
@@ -132,6 +134,7 @@ class Supervisor:
                 state=info["statename"],
                 pid=info["pid"],
                 uptime_s=max(info["now"] - info["start"], 0) if info["pid"] else 0,
+                exit_code=info["exitstatus"],
             )
             for info in infos
         ]
