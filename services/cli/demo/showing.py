@@ -17,6 +17,8 @@ from services.cli.mesh.layout import Layout
 
 _ROWS = 12
 _FIT = "●"
+_WIDTHS_MIN = {"#": 2, "": 1, "was": 4, "score": 5}
+_WIDTHS_MAX = {"title": 33, "board": 24, "why": 30, "interests": 26}
 
 
 def print_before(console: Console, person: Person, page: Page, others: Mapping[str, Page]) -> None:
@@ -44,7 +46,7 @@ def print_before(console: Console, person: Person, page: Page, others: Mapping[s
     ranked = f"ranked by model {page.model}" if page.model else "ranked by light score: no model serves"
     counts = [f"[bold]{page.fit_count} of {len(page.shown)}[/] {ranked}"]
     counts += [f"{other.fit_count} of {len(other.shown)} {words}" for words, other in others.items()]
-    console.print(f"fit the taste on the whole page: {', '.join(counts)}", highlight=False)
+    console.print(f"fit the taste, of the whole page: {'; '.join(counts)}", highlight=False)
 
 
 def print_act(console: Console, person: Person, act: Act) -> None:
@@ -78,7 +80,7 @@ def print_after(console: Console, act: Act, before: Page, after: Page, *, elapse
     console.print(table)
     console.print(
         f"{act.interest} among the first {PAGE}: [bold]{len(top_before.having(act.interest))} before, "
-        f"{len(top_after.having(act.interest))} after[/]; the saved pins are seen, and gone",
+        f"{len(top_after.having(act.interest))} after[/]. The saved pins count as seen, and are gone.",
         highlight=False,
     )
 
@@ -149,13 +151,14 @@ def _cards(person: Person, page: Page) -> list[Card]:
 
 def _table(*columns: str, right: set[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    widths = {"title": 33, "board": 24, "why": 30, "interests": 26}
     for column in columns:
+        # Numbers keep their width; on a narrow terminal the texts give way.
         table.add_column(
             column,
             justify="right" if column in right else "left",
             no_wrap=True,
-            max_width=widths.get(column),
+            min_width=_WIDTHS_MIN.get(column),
+            max_width=_WIDTHS_MAX.get(column),
         )
     return table
 

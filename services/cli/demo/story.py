@@ -1,6 +1,6 @@
 """The story of the demo: one person's feed, an action, and how the feed moves.
 
-Owns the choices, all deterministic: whose feed is shown (a clear taste and an active past), which pins fit
+Owns the choices, all deterministic: whose feed is shown (a clear taste, of usual activity), which pins fit
 the taste (the top fifth of what the person can be shown, so a fifth of a page fits by chance), and which
 subject to save pins of (one that the first page has little of, and the rest of the feed has plenty of).
 Asks with `dry_run`, so looking does not use the feed up. Next: `showing.py`, which prints it.
@@ -35,6 +35,8 @@ SUBJECT_MIN: Final = 8
 """Pins of a subject in the deep feed, so that some can rise."""
 RARE_MAX: Final = 3
 """Pins of it on the first page."""
+ACTIVITY: Final = (0.8, 1.2)
+"""Of the person, relative to the mean."""
 _CHOICES_MAX: Final = 300
 _REACHABLE_MIN: Final = 300
 
@@ -163,34 +165,40 @@ def choose_person(world: World, key: str = "") -> int:
             raise UsageFault(f"nobody here is called {key!r}; leave --person away for an example")
         return people.keys.index(key)
     english = people.language == LANGUAGES.index("en")
-    steady = ~people.is_creator & english & (world.tastes.drift_ms == 0)
-    # The active ones: their past has shown the model what they like.
-    order = np.argsort(-np.where(steady, people.activity, -1.0), kind="stable")[:_CHOICES_MAX]
-    best = max(order.tolist(), key=lambda person: (_clarity(world, person), -person))
-    return int(best)
+    # Neither a newcomer, whom the model hardly knows, nor someone whom a few saves no longer move.
+    usual = (people.activity > ACTIVITY[0]) & (people.activity < ACTIVITY[1])
+    steady = ~people.is_creator & (world.tastes.drift_ms == 0)
+    among = np.flatnonzero(english & usual & steady)[:_CHOICES_MAX]
+    if not len(among):
+        among = np.arange(len(people.keys))[:_CHOICES_MAX]
+    return int(max(among.tolist(), key=lambda person: (_clarity(world, person), -person)))
 
 
 def choose_act(deep: Page) -> Act | None:
     """Some pins of a subject that the first page has little of and the feed below it has plenty of.
 
     Of such subjects the one that stands nearest to the first page: a taste that is about to be discovered.
-    None when the feed is too short.
+    Where the feed is short, whatever subject the first page has least of; None when there is none at all.
     """
     first = deep.first(PAGE)
-    ranks: dict[str, list[int]] = {}
+    subjects: dict[str, list[Shown]] = {}
     for one in deep.shown:
         for interest in one.interests[:1]:
-            ranks.setdefault(interest, []).append(one.rank)
+            subjects.setdefault(interest, []).append(one)
+    on_page = {interest: len(first.having(interest)) for interest in subjects}
     near = {
-        interest: (places[SUBJECT_MIN - 1], interest)
-        for interest, places in ranks.items()
-        if len(places) >= SUBJECT_MIN and len(first.having(interest)) <= RARE_MAX
+        interest: (0, ones[SUBJECT_MIN - 1].rank, interest)
+        for interest, ones in subjects.items()
+        if len(ones) >= SUBJECT_MIN and on_page[interest] <= RARE_MAX
+    } or {
+        interest: (on_page[interest], -len(ones), interest)
+        for interest, ones in subjects.items()
+        if len(ones) > SAVED_COUNT
     }
     if not near:
         return None
     interest = min(near, key=near.__getitem__)
-    subject = [one for one in deep.shown if one.interests[:1] == [interest]]
-    return Act(interest, subject[:SAVED_COUNT])
+    return Act(interest, subjects[interest][:SAVED_COUNT])
 
 
 def reachable(world: World, person: int) -> NDArray[np.intp]:

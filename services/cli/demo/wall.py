@@ -127,7 +127,7 @@ h3 i{font-style:normal;font-weight:500;color:var(--soft);margin-right:6px}
 .from,.why{font-size:12.5px;line-height:1.4;margin:0 2px;overflow-wrap:anywhere}
 .from span{white-space:nowrap}
 .why{margin-top:3px;display:flex;justify-content:space-between;gap:10px}
-.score{font-variant-numeric:tabular-nums}
+.score{flex:none;white-space:nowrap;font-variant-numeric:tabular-nums}
 @media (max-width:560px){header,section{padding-left:14px;padding-right:14px}header{padding-top:26px}
 h1{font-size:25px}.who{font-size:16px}.tally{display:block;margin:0}.wall{columns:2;column-gap:12px}article{margin-bottom:18px}
 .from span{white-space:normal}}

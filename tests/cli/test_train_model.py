@@ -1,0 +1,89 @@
+"""A model serves only when it ranks better than what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.chassis.errors import BadRequest
+from services.cli.train.replay import Replayed
+from services.cli.train.trained import Outcome, train_model
+from services.scorpion.feature_file import parse_feature_list
+from services.scorpion.model_files import read_serving
+from services.scorpion.training import TrainingData, TrainingOptions
+
+FEATURES = parse_feature_list(
+    """
+    [[feature]]
+    name = "taste"
+    source = "pin.taste"
+    [[feature]]
+    name = "chance"
+    source = "pin.chance"
+    """
+)
+DAY_MS = 86_400_000
+SESSIONS, SIZE = 240, 8
+T0 = 1_790_000_000_000
+
+
+def rows(*, days: float = 4.0, light: str = "chance", first_ms: int = T0) -> Replayed:
+    """Sessions in which the pins that fit the taste are engaged with."""
+    rng = np.random.default_rng(5)
+    count = SESSIONS * SIZE
+    taste, chance = rng.random(count).astype(np.float32), rng.random(count).astype(np.float32)
+    labels = (rng.random(count) < taste**3).astype(np.float32)
+    times = first_ms + np.repeat((np.arange(SESSIONS) * days * DAY_MS / SESSIONS).astype(np.int64), SIZE)
+    data = TrainingData(
+        matrix=np.stack([taste, chance], axis=1),
+        labels=labels,
+        sessions=np.repeat(np.arange(SESSIONS, dtype=np.int64), SIZE),
+        times_ms=times,
+        saved_ms=times - (chance * DAY_MS).astype(np.int64),
+        light_scores=labels if light == "truth" else chance,
+    )
+    return Replayed(data, shown_count=count, session_count=SESSIONS)
+
+
+def trained(models: Path, replayed: Replayed, *, name: str, may_promote: bool = True) -> Outcome:
+    options = TrainingOptions(holdout_days=1.0, tree_count=10, leaves=7, threads=1)
+    return train_model(FEATURES, replayed, models, options, name=name, may_promote=may_promote)
+
+
+def test_a_model_that_ranks_better_is_promoted(tmp_path: Path) -> None:
+    outcome = trained(tmp_path, rows(), name="a")
+    assert not outcome.kept_back
+    assert read_serving(tmp_path) == "a"
+    assert outcome.card["metrics"]["model"]["auc"] > 0.7
+
+
+def test_a_model_that_light_score_beats_is_written_and_kept_back(tmp_path: Path) -> None:
+    outcome = trained(tmp_path, rows(light="truth"), name="a")
+    assert "light score" in outcome.kept_back
+    assert read_serving(tmp_path) == ""
+    assert (outcome.folder / "model.txt").exists()
+
+
+def test_a_model_stays_unpromoted_when_asked_to(tmp_path: Path) -> None:
+    assert trained(tmp_path, rows(), name="a", may_promote=False).kept_back
+    assert read_serving(tmp_path) == ""
+
+
+def test_the_serving_model_is_compared_on_days_it_has_not_seen(tmp_path: Path) -> None:
+    trained(tmp_path, rows(), name="a")
+    again = trained(tmp_path, rows(first_ms=T0 + 10 * DAY_MS), name="b")
+    assert again.serving_name == "a"
+    assert again.serving_ndcg == pytest.approx(again.card["metrics"]["model"]["ndcg_at_10"], abs=0.05)
+
+
+def test_the_serving_model_is_not_compared_on_days_it_was_trained_on(tmp_path: Path) -> None:
+    trained(tmp_path, rows(first_ms=T0 + 2 * DAY_MS), name="a")
+    assert trained(tmp_path, rows(), name="b").serving_ndcg is None
+
+
+def test_too_few_days_say_that_more_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="more days of impressions"):
+        trained(tmp_path, rows(days=0.5), name="a")
+    assert not list(tmp_path.iterdir())
