@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import Final, Self
 
 import numpy as np
+from prometheus_client import CollectorRegistry
+
 from feedmesh.feedgen.v1 import feedgen_pb2
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-from prometheus_client import CollectorRegistry
-
 from services.chassis.clock import SystemClock
 from services.chassis.columns.packed import pack_u64
 from services.chassis.process import ChannelConfig, ProcessConfig

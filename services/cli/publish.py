@@ -8,9 +8,9 @@ import time
 from typing import Annotated
 
 import typer
-from feedmesh.type.v1 import type_pb2
 from rich.console import Console
 
+from feedmesh.type.v1 import type_pb2
 from services.cli.connection import Connection
 from services.cli.faults import UsageFault
 from services.cli.load.faults import RowFault

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from feedmesh.scorpion.v1 import scorpion_pb2_grpc
-
 from services.chassis.lifecycle import Host, Leaf, serve_leaf
 from services.scorpion.cache import RowCache
 from services.scorpion.clients import StaticStores

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from feedmesh.counter.v1 import counter_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-from numpy.typing import NDArray
-
 from services.chassis.columns.packed import pack_u64, unpack_f16, unpack_f32, unpack_u8, unpack_u64
 from services.chassis.errors import CorruptValue, FeedmeshError
 from services.chassis.rpc.method import Method

@@ -13,9 +13,9 @@ from typing import Any
 
 import grpc
 import numpy as np
-from feedmesh.scorpion.v1 import scorpion_pb2, scorpion_pb2_grpc
 from numpy.typing import NDArray
 
+from feedmesh.scorpion.v1 import scorpion_pb2, scorpion_pb2_grpc
 from services.chassis.clock import Clock
 from services.chassis.columns.packed import check_equal_lengths, pack_f32, unpack_f32, unpack_u32, unpack_u64
 from services.chassis.errors import BadRequest, InvalidColumns, InvalidId, LimitExceeded

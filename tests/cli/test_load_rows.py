@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from feedmesh.rockstore.v1 import rockstore_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedmesh.rockstore.v1 import rockstore_pb2
 from services.chassis.columns.packed import unpack_f32, unpack_u64
 from services.chassis.ids import string_id
 from services.cli.load.faults import RowFault

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
+
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
-from numpy.typing import NDArray
-
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.errors import FeedmeshError, Unavailable
 from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.clock import FakeClock
 from services.chassis.errors import InvalidToken, NotFound, Unavailable
 from services.feedgen.config import BudgetConfig, RecipeConfig

@@ -7,13 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from prometheus_client import CollectorRegistry
+
 from feedmesh.feedgen.v1 import feedgen_pb2, feedgen_pb2_grpc
 from feedmesh.log.v1 import event_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-from google.protobuf.field_mask_pb2 import FieldMask
-from prometheus_client import CollectorRegistry
-
 from services.chassis.errors import FeedmeshError, InvalidCursor, InvalidToken, Unavailable
 from services.chassis.lifecycle import AioHost, Orchestrator, OrchestratorProcess, ProcessConfig
 from services.chassis.process import ChannelConfig

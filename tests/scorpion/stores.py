@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+
 from feedmesh.counter.v1 import counter_pb2, counter_pb2_grpc
 from feedmesh.rockstore.v1 import rockstore_pb2, rockstore_pb2_grpc
 

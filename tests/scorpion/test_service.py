@@ -12,9 +12,9 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 from ephemeral_port_reserve import reserve
-from feedmesh.scorpion.v1 import scorpion_pb2
 from prometheus_client.registry import CollectorRegistry
 
+from feedmesh.scorpion.v1 import scorpion_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.columns.packed import pack_f32, pack_u32, pack_u64, unpack_f32
 from services.chassis.config import load_config

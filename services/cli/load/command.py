@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from feedmesh.type.v1 import type_pb2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from feedmesh.type.v1 import type_pb2
 from services.cli.connection import Connection
 from services.cli.load.files import files_of
 from services.cli.load.loader import check, check_names, load

@@ -18,7 +18,6 @@ from typing import Final
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.rpc.channel import Pending
 from services.cli.connection import EVENTS_MAX, Connection
 from services.cli.faults import UsageFault

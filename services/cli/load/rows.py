@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
+
 from feedmesh.log.v1 import event_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
-
 from services.chassis.columns.packed import pack_f32, pack_u64
 from services.cli.load.faults import RowFault
 from services.cli.load.ids import Names
