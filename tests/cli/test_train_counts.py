@@ -29,8 +29,13 @@ steps = st.lists(
 @given(steps)
 def test_counts_at_a_moment_equal_those_of_the_counter_table(taken: Steps) -> None:
     table = CounterTable(COUNTERS, TableLimits(entities_max=100, entities_initial=4))
-    entities, actions, times = [], [], []
-    rows, after, asked_ms, expected = [], [], [], []
+    entities: list[int] = []
+    actions: list[int] = []
+    times: list[int] = []
+    rows: list[int] = []
+    after: list[int] = []
+    asked_ms: list[int] = []
+    expected: list[np.ndarray[tuple[int], np.dtype[np.float16]]] = []
     now_ms = 1_700_000_000_000
     for pin, action, hours in taken:
         for asked in range(PINS):

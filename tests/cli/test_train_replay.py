@@ -17,6 +17,7 @@ from services.cli.train.declared import Declared
 from services.cli.train.history import read_history
 from services.cli.train.replay import Replayed, ReplayOptions, replay
 from services.counter.table import CounterTable, TableLimits
+from services.ingest.records import RecordBuilder
 from services.realpin.declaration import ActionType
 from services.scorpion.features import Candidates, Signal
 from tests.cli.train_logs import event, history_of
@@ -64,10 +65,10 @@ def acted(user: int, pin: int, kind: ActionType, time_ms: int) -> event_pb2.Even
     action = event_pb2.Action(
         user=user,
         pin=pin,
-        type=int(kind),
+        type=type_pb2.ActionType.Value(f"ACTION_TYPE_{kind.name}"),
         board=BOARD,
         owner=BOB,
-        interests=[CATS],  # type: ignore[arg-type]
+        interests=[CATS],
     )
     return event(f"act-{user}-{pin}-{kind}-{time_ms}", time_ms, action=action)
 
@@ -246,8 +247,6 @@ def test_a_log_with_holes_between_offsets_is_read_to_its_end() -> None:
 
 def test_a_log_beyond_the_limit_is_refused_before_it_is_read() -> None:
     log = MemoryLog(dict.fromkeys(DATA_TOPICS, 1), offset_step=100)
-    from services.ingest.records import RecordBuilder
-
     log.publish(RecordBuilder(partitions=1).build([shown(ADA, [PIN], T0)])).result()
     with pytest.raises(BadRequest, match="--records-max"):
         read_history(log, records_max=10, progress=lambda done, total: None)

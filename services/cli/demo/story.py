@@ -98,7 +98,7 @@ class Person:
         self._pin_of = {id_: pin for pin, id_ in enumerate(ids.pins)}
         within = reachable(world, person)
         probability = taste_probability(world, person, within)
-        self._fit_least = float(np.quantile(probability, 1 - FIT_SHARE)) if len(probability) else 1.0
+        self.fit_least = float(np.quantile(probability, 1 - FIT_SHARE)) if len(probability) else 1.0
 
     @property
     def key(self) -> str:
@@ -126,7 +126,7 @@ class Person:
         # A pin that someone loaded beside the world has no picture here.
         known = [item for item in answer.items if item.pin in self._pin_of]
         pins = np.array([self._pin_of[item.pin] for item in known], np.intp)
-        fits = taste_probability(self.world, self.index, pins) >= self._fit_least
+        fits = taste_probability(self.world, self.index, pins) >= self.fit_least
         shown = [
             Shown(rank, item, pin, bool(fit))
             for rank, (item, pin, fit) in enumerate(zip(known, pins.tolist(), fits, strict=True), 1)
