@@ -16,6 +16,7 @@ from services.cli.demo.story import (
     Shown,
     choose_act,
     choose_person,
+    reachable,
 )
 from services.cli.demo.taste import taste_probability
 from services.cli.demo.world import World
