@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -34,6 +35,11 @@ def new_ids(count: int) -> list[int]:
 def event(*, time_ms: int = 0, **body: Any) -> Event:
     """An event with an id of its own."""
     return Event(id=f"{_PREFIX}-{next(_EVENTS)}", time_ms=time_ms, **body)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def follow(user: int, *, affinity: float = 0.0, **target: int) -> Event:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -138,6 +139,11 @@ class LiveMesh:
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for the end; the supervisor leaves it so."""
         self._supervisor.stop_process(name)
+
+    def stop_all(self) -> None:
+        """SIGTERM to every process at once, and wait for their ends."""
+        with ThreadPoolExecutor(len(self.names)) as pool:
+            list(pool.map(self.stop, self.names))
 
     def start_again(self, name: str, *, wait: bool = True) -> None:
         """Start a process that was stopped."""

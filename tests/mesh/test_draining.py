@@ -80,17 +80,6 @@ def test_feed_in_flight_is_answered_while_the_feedgenerator_drains(rough_mesh: L
     wait_until(lambda: views.seen(user) == {pin}, "the impression of the page in flight")
 
 
-def test_every_process_ends_with_exit_code_zero(rough_mesh: LiveMesh) -> None:
-    mesh = rough_mesh
-    for name in reversed(mesh.names):
-        mesh.stop(name)
-    codes = {name: mesh.exit_code(name) for name in mesh.names}
-    assert codes == dict.fromkeys(mesh.names, 0)
-    for name in mesh.names:
-        mesh.start_again(name, wait=False)
-    mesh.wait_ready()
-
-
 def test_publishes_in_flight_are_durable_or_refused_while_ingest_drains(rough_mesh: LiveMesh) -> None:
     mesh = rough_mesh
     board, user = new_ids(2)
