@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from services.cli.mesh.layout import Layout
 
 _ROWS = 12
 _FIT = "●"
-_WIDTHS_MIN = {"#": 2, "": 1, "was": 4, "score": 5}
-_WIDTHS_MAX = {"title": 33, "board": 24, "why": 30, "interests": 26}
+_NARROW = {"#": 2, "": 1, "was": 4, "score": 5}
+_WIDE = {"title": 33, "board": 22, "why": 28, "interests": 26}
+_GAP = 2
 
 
 def print_before(console: Console, person: Person, page: Page, others: Mapping[str, Page]) -> None:
@@ -31,7 +34,7 @@ def print_before(console: Console, person: Person, page: Page, others: Mapping[s
         style="dim",
         highlight=False,
     )
-    table = _table("#", "", "title", "board", "why", "score", right={"#", "score"})
+    table = _table(console, "#", "", "title", "board", "why", "score")
     for one in page.shown[:_ROWS]:
         shown = one.item.display
         table.add_row(
@@ -64,7 +67,7 @@ def print_after(console: Console, act: Act, before: Page, after: Page, *, elapse
     was = {one.item.pin: one.rank for one in before.shown}
     top_before, top_after = before.first(PAGE), after.first(PAGE)
     console.rule(f"the feed {elapsed_ms:.0f} ms later", align="left")
-    table = _table("#", "was", "", "title", "board", "interests", "score", right={"#", "was", "score"})
+    table = _table(console, "#", "was", "", "title", "board", "interests", "score")
     for one in after.shown[:_ROWS]:
         shown = one.item.display
         style = "bold" if act.interest in one.interests else ""
@@ -111,19 +114,22 @@ def print_next(
 ) -> None:
     """Commands to go on with, exactly as they are to be typed."""
     here = f"--data-dir {shlex.quote(str(layout.data_dir))}"
+    mesh = _program()
     board = person.world.boards.keys[0]
     feedgen = layout.addresses("feedgen")[0]
     metrics = next(one.metrics_address for one in layout.processes if one.service == "feedgen")
-    first = "" if stays else f"feedmesh up {here} --detach"
     lines = {
-        "start the mesh": first,
-        "see the pictures": f"open {wall}",
-        "the feed, and how it was made": f"feedmesh feed {person.key} {here} --explain",
-        "ranked otherwise": f"feedmesh feed {person.key} {here} --ranking newest --dry-run",
-        "do something": f"feedmesh publish action user={person.key} pin={pin_key} action=click {here}",
-        "follow a board": f"feedmesh publish follow user={person.key} board={board} {here}",
-        "who is ready": f"feedmesh status {here}",
-        "train again": f"feedmesh train {here}",
+        "see the pictures": wall.resolve().as_uri(),
+        "start the mesh": "" if stays else f"{mesh} up {here} --detach",
+        "the feed, and how it was made": f"{mesh} feed {person.key} {here} --explain",
+        "the same boards ranked otherwise": f"{mesh} feed {person.key} {here} --ranking newest --dry-run",
+        "do something, and see it": (
+            f"TOKEN=$({mesh} publish action user={person.key} pin={pin_key} action=click {here})\n"
+            f"  {mesh} feed {person.key} {here} --token $TOKEN"
+        ),
+        "follow a board": f"{mesh} publish follow user={person.key} board={board} {here}",
+        "who is ready": f"{mesh} status {here}",
+        "train again, with what happened since": f"{mesh} train {here}",
         "metrics": f"curl http://{metrics}/metrics",
         "from your own code": f"grpcurl -plaintext -d '{{\"user\": {person.id}}}' {feedgen} "
         "feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",
@@ -149,16 +155,19 @@ def _cards(person: Person, page: Page) -> list[Card]:
     ]
 
 
-def _table(*columns: str, right: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+def _table(console: Console, *columns: str) -> Table:
+    """Numbers keep their width; texts share what a terminal has left, up to what they need."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
+    wanted = sum(_WIDE.get(column, 0) for column in columns)
+    taken = sum(_NARROW.get(column, 0) + _GAP for column in columns)
+    share = min(1.0, max(console.width - taken, 0) / wanted)
     for column in columns:
-        # Numbers keep their width; on a narrow terminal the texts give way.
+        narrow = _NARROW.get(column)
         table.add_column(
             column,
-            justify="right" if column in right else "left",
+            justify="right" if narrow is not None else "left",
             no_wrap=True,
-            min_width=_WIDTHS_MIN.get(column),
-            max_width=_WIDTHS_MAX.get(column),
+            width=narrow if narrow is not None else max(4, int(_WIDE[column] * share)),
         )
     return table
 
@@ -171,3 +180,12 @@ def _moved(was: int | None, now: int) -> str:
     if was is None:
         return f"[green]>{DEEP}[/]"
     return f"[green]{was}[/]" if was > now + PAGE else f"[dim]{was}[/]"
+
+
+def _program() -> str:
+    """How this very command is called from here."""
+    if shutil.which("feedmesh"):
+        return "feedmesh"
+    called = Path(sys.argv[0])
+    here = Path.cwd()
+    return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))
