@@ -48,6 +48,12 @@ def binary(name: str) -> str:
     return found
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="runs without xdist")
+def test_workers_keep_the_groups_of_tests_together(request: pytest.FixtureRequest) -> None:
+    # Groups that are ignored in silence start every mesh in every worker.
+    assert request.node.nodeid.endswith("@mesh-shared")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_health_is_told_for_the_process_and_its_service(mesh: LiveMesh, service: str) -> None:
     name = symbol(service).rpartition(".")[0]
