@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.errors import BadRequest
 from services.cli.train.replay import Replayed
-from services.cli.train.trained import Outcome, train_model
+from services.cli.train.trained import Outcome, check_name, train_model
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.model_files import read_serving
 from services.scorpion.training import TrainingData, TrainingOptions
@@ -87,3 +87,15 @@ def test_too_few_days_say_that_more_are_needed(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="more days of impressions"):
         trained(tmp_path, rows(days=0.5), name="a")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", "serving", "../elsewhere", ".hidden", "a" * 65])
+def test_a_name_that_is_no_folder_of_a_model_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadRequest, match="cannot be a model's name"):
+        check_name(tmp_path, name)
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(BadRequest, match="another --name"):
+        check_name(tmp_path, "a")

@@ -126,7 +126,7 @@ def _tell(
     with phases.phase("world"):
         world = making.result()
         ids = events.Ids.of(world)
-        someone = Person(world, ids, choose_person(world, person))
+        someone = Person(world, ids, choose_person(world, person, turn=place.turn))
     if not place.loaded:
         _load(console, connection, place, world, ids, phases)
     if not read_serving(layout.models_dir):
@@ -136,6 +136,9 @@ def _tell(
         _wait_until_whole(connection, someone, place)
     with phases.phase("feed"):
         _show(console, connection, layout, someone, stays=stays)
+    if not person:
+        place.turn += 1
+        place.write()
 
 
 def _show(console: Console, connection: Connection, layout: Layout, person: Person, *, stays: bool) -> None:

@@ -45,6 +45,8 @@ class Place:
     batches: dict[str, int] = field(default_factory=dict)
     """Acknowledged, by chapter."""
     loaded: bool = False
+    turn: int = 0
+    """Feeds that were shown: each run is about somebody else."""
     token: str = ""
     """Of everything that was published, hexadecimal."""
 

@@ -35,8 +35,10 @@ SUBJECT_MIN: Final = 8
 """Pins of a subject in the deep feed, so that some can rise."""
 RARE_MAX: Final = 3
 """Pins of it on the first page."""
-ACTIVITY: Final = (0.8, 1.2)
+ACTIVITY: Final = (0.7, 1.2)
 """Of the person, relative to the mean."""
+TURNS: Final = 12
+"""People that runs show in turn: who has acted in one run is not whom the next one is about."""
 _CHOICES_MAX: Final = 300
 _REACHABLE_MIN: Final = 300
 
@@ -154,8 +156,8 @@ class Person:
         return connection.publish(made)
 
 
-def choose_person(world: World, key: str = "") -> int:
-    """The index of the person with this key, or of one with a clear taste.
+def choose_person(world: World, key: str = "", *, turn: int = 0) -> int:
+    """The index of the person with this key, or of one with a clear taste: another one each `turn`.
 
     Raises UsageFault when nobody has the key.
     """
@@ -171,14 +173,16 @@ def choose_person(world: World, key: str = "") -> int:
     among = np.flatnonzero(english & usual & steady)[:_CHOICES_MAX]
     if not len(among):
         among = np.arange(len(people.keys))[:_CHOICES_MAX]
-    return int(max(among.tolist(), key=lambda person: (_clarity(world, person), -person)))
+    clearest = sorted(among.tolist(), key=lambda person: (-_clarity(world, person), person))[:TURNS]
+    return int(clearest[turn % len(clearest)])
 
 
 def choose_act(deep: Page) -> Act | None:
     """Some pins of a subject that the first page has little of and the feed below it has plenty of.
 
-    Of such subjects the one that stands nearest to the first page: a taste that is about to be discovered.
-    Where the feed is short, whatever subject the first page has least of; None when there is none at all.
+    Of such subjects one that fits the taste, if there is any, and of these the one that stands nearest to
+    the first page: a taste that is about to be discovered. Where the feed is short, whatever subject the
+    first page has least of; None when there is none at all.
     """
     first = deep.first(PAGE)
     subjects: dict[str, list[Shown]] = {}
@@ -187,7 +191,7 @@ def choose_act(deep: Page) -> Act | None:
             subjects.setdefault(interest, []).append(one)
     on_page = {interest: len(first.having(interest)) for interest in subjects}
     near = {
-        interest: (0, ones[SUBJECT_MIN - 1].rank, interest)
+        interest: (int(sum(one.fits for one in ones) < SAVED_COUNT), ones[SUBJECT_MIN - 1].rank, interest)
         for interest, ones in subjects.items()
         if len(ones) >= SUBJECT_MIN and on_page[interest] <= RARE_MAX
     } or {
@@ -198,7 +202,9 @@ def choose_act(deep: Page) -> Act | None:
     if not near:
         return None
     interest = min(near, key=near.__getitem__)
-    return Act(interest, subjects[interest][:SAVED_COUNT])
+    # What a person saves is what they like.
+    liked = sorted(subjects[interest], key=lambda one: (not one.fits, one.rank))
+    return Act(interest, liked[:SAVED_COUNT])
 
 
 def reachable(world: World, person: int) -> NDArray[np.intp]:

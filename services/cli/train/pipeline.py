@@ -14,7 +14,7 @@ from services.cli.connection import Connection
 from services.cli.train.declared import Declared
 from services.cli.train.history import RECORDS_MAX, read_history
 from services.cli.train.replay import ReplayOptions, replay
-from services.cli.train.trained import Outcome, new_name, train_model
+from services.cli.train.trained import Outcome, check_name, new_name, train_model
 from services.scorpion.training import TrainingOptions
 
 HOLDOUT_DAYS: Final = 3.0
@@ -35,19 +35,22 @@ def train_from_log(
     may_promote: bool = True,
 ) -> Outcome:
     """Read, replay, fit, judge; shows progress. Raises BadRequest when the log cannot teach."""
+    models_dir = connection.layout.models_dir
+    name = name or new_name()
+    # Said before the work, not after it.
+    check_name(models_dir, name)
     with _steps(console) as step:
         log = RemoteLog(connection.channels, connection.ingest, chunk_bytes=4 << 20)
         history = read_history(log, records_max=records_max, progress=step("reading the log"))
         replayed = replay(history, declared, rows, step("replaying it"))
         fitting = step("fitting")
         fitting(0, 1)
-        models_dir = connection.layout.models_dir
         return train_model(
             declared.features,
             replayed,
             models_dir,
             training,
-            name=name or new_name(),
+            name=name,
             may_promote=may_promote,
         )
 

@@ -88,6 +88,14 @@ def train_model(
     return outcome
 
 
+def check_name(models_dir: Path, name: str) -> None:
+    """Raises BadRequest when no model can be written under this name."""
+    if not model_files.NAME.fullmatch(name) or name == model_files.SERVING:
+        raise BadRequest(f"{name!r} cannot be a model's name: letters, digits, _ . and -, at most 64")
+    if (models_dir / name).exists():
+        raise BadRequest(f"model {name} exists in {models_dir}; give the new one another --name")
+
+
 def new_name(now: datetime | None = None) -> str:
     """A model name of this second."""
     return (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")

@@ -23,13 +23,13 @@ from services.cli.demo.world import World
 from services.cli.faults import UsageFault
 
 
-def page_of(*subjects: str) -> Page:
-    """A feed whose pins are of these subjects, in this order."""
+def page_of(*subjects: str, fitting: str = "") -> Page:
+    """A feed whose pins are of these subjects, in this order; those of `fitting` fit the taste."""
     shown = []
     for rank, subject in enumerate(subjects, 1):
         item = feedgen_pb2.Item(pin=rank)
         item.display.interests.append(subject)
-        shown.append(Shown(rank, item, rank, fits=False))
+        shown.append(Shown(rank, item, rank, fits=subject == fitting))
     return Page(shown, "a-model", "request")
 
 
@@ -78,3 +78,14 @@ def test_a_short_feed_still_has_an_act() -> None:
 
 def test_a_feed_without_any_subject_twice_has_none() -> None:
     assert choose_act(page_of("cats", "birds", "dunes")) is None
+
+
+def test_a_subject_that_fits_the_taste_comes_before_a_nearer_one() -> None:
+    act = choose_act(page_of(*["cats"] * PAGE, *["birds"] * 10, *["dunes"] * 10, fitting="dunes"))
+    assert act is not None
+    assert act.interest == "dunes"
+
+
+def test_each_turn_is_about_somebody_else(world: World) -> None:
+    people = [choose_person(world, turn=turn) for turn in range(4)]
+    assert len(set(people)) == 4
