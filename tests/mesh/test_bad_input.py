@@ -45,7 +45,7 @@ from tests.mesh.live import LiveMesh
 from tests.mesh.metric_table import scrape
 from tests.mesh.views import Views, pins_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-shared")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-shared")]
 
 NAN = float("nan")
 RAGGED = b"1234567"

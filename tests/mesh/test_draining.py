@@ -20,7 +20,7 @@ from tests.mesh.live import LiveMesh
 from tests.mesh.metric_table import scrape
 from tests.mesh.views import LIST_PINS, Views, pins_of, stages_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-rough")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-rough")]
 
 
 def in_flight(mesh: LiveMesh, name: str) -> int:

@@ -27,7 +27,7 @@ from tests.mesh.events import (
 from tests.mesh.live import LiveMesh
 from tests.mesh.views import Views, merged, pins_of, stages_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-shared")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-shared")]
 
 
 def a_board(views: Views, pin_count: int, *, owner: int = 0) -> tuple[int, list[int], bytes]:

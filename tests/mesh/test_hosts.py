@@ -19,7 +19,7 @@ from tests.mesh.events import Event, new_ids
 from tests.mesh.live import LiveMesh, live_mesh
 from tests.mesh.views import LIST_PINS, Views, pins_of, stages_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-shared")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-shared")]
 
 NOW_MS_STEP = 7_000
 """Between two saves, so that no two have the same second, and newest first is one order."""

@@ -21,7 +21,7 @@ from tests.mesh.ledger import Publisher, check
 from tests.mesh.live import LiveMesh
 from tests.mesh.views import Views, merged, pins_of, stages_of, wait_until
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-rough")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-rough")]
 
 MARKED = {
     "apiary": "graph",
@@ -78,6 +78,24 @@ def test_no_acknowledged_event_is_lost_or_counted_twice(rough_mesh: LiveMesh, na
     page = views.feed(person, page_size=250, dry_run=True)
     assert page.complete, stages_of(page)
     assert set(pins_of(page)) == {pin for ledger in ledgers for pins in ledger.pins.values() for pin in pins}
+
+
+def test_kill_of_everything_at_once_loses_nothing(rough_mesh: LiveMesh) -> None:
+    mesh = rough_mesh
+    publishers = [Publisher(mesh.connect(), seed=seed) for seed in (3, 4)]
+    try:
+        for publisher in publishers:
+            publisher.start()
+        _wait_for_events(publishers, 200)
+        killed = {name: mesh.kill(name) for name in mesh.names}
+        for name, pid in killed.items():
+            mesh.wait_restarted(name, pid)
+        _wait_for_events(publishers, 200)
+    finally:
+        ledgers = [publisher.stop() for publisher in publishers]
+    for publisher, ledger in zip(publishers, ledgers, strict=True):
+        assert publisher.retries > 0
+        check(Views(mesh.connection), ledger, publisher.boards, publisher.users)
 
 
 def _wait_for_events(publishers: list[Publisher], count: int) -> None:

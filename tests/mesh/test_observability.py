@@ -19,7 +19,7 @@ from tests.mesh.live import LiveMesh
 from tests.mesh.metric_table import PATH, Row, parse, scrape
 from tests.mesh.views import SERVICE_METHODS
 
-pytestmark = [pytest.mark.mesh, pytest.mark.xdist_group("mesh-shared")]
+pytestmark = [pytest.mark.mesh, pytest.mark.timeout(300), pytest.mark.xdist_group("mesh-shared")]
 
 REQUESTS: Final = {
     "ingest": ('{"events": [{"forget_user": {"user": "4611686018427387904"}}]}', "token"),

@@ -26,7 +26,12 @@ from tests.mesh.events import Event
 from tests.mesh.live import LiveMesh
 from tests.mesh.views import Views, merged, pins_of, stages_of
 
-pytestmark = [pytest.mark.mesh, pytest.mark.real_data, pytest.mark.xdist_group("mesh-shared")]
+pytestmark = [
+    pytest.mark.mesh,
+    pytest.mark.timeout(300),
+    pytest.mark.real_data,
+    pytest.mark.xdist_group("mesh-shared"),
+]
 
 # Far from the ids that other tests of the mesh use, and from each other.
 USERS: Final = 10_000_000
@@ -136,7 +141,6 @@ def board_of(person: int) -> int:
     return person - USERS + BOARDS
 
 
-@pytest.mark.timeout(300)
 def test_feeds_are_items_of_people_who_are_followed(
     mesh: LiveMesh, loaded: bytes, yelp: Yelp, asked: list[int]
 ) -> None:
