@@ -34,7 +34,7 @@ from services.cli.connection import Connection, reading_after
 from services.cli.demo import events, showing
 from services.cli.demo.addresses import addressed
 from services.cli.demo.audience import simulate
-from services.cli.demo.loading import Chapter, Place, load
+from services.cli.demo.loading import BATCH_EVENTS, Chapter, Place, load
 from services.cli.demo.making import make_world
 from services.cli.demo.story import DEEP, PAGE, Person, choose_act, choose_person
 from services.cli.demo.world import Scale, World
@@ -185,14 +185,14 @@ def _load(
             sum(1 + len(session.actions) for session in sessions),
         ),
     ]
-    began = time.monotonic()
+    began, before = time.monotonic(), sum(place.batches.values()) * BATCH_EVENTS
     with phases.phase("load"), _bar(console) as bar:
         for chapter in chapters:
             task = bar.add_task(chapter.name, total=chapter.event_count)
             load(connection, place, chapter, lambda count, task=task: bar.advance(task, count))  # type: ignore[misc]
         place.loaded = True
         place.write()
-    total = sum(chapter.event_count for chapter in chapters)
+    total = max(sum(chapter.event_count for chapter in chapters) - before, 0)
     seconds = time.monotonic() - began
     console.print(
         f"published {total:,} events through Ingest in {seconds:.1f} s ({total / seconds:,.0f} a second): "
