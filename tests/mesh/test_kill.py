@@ -104,7 +104,7 @@ def _wait_for_events(publishers: list[Publisher], count: int) -> None:
     wait_until(
         lambda: all(p.ledger.events >= target for p, target in zip(publishers, targets, strict=True)),
         f"{count} more acknowledged events",
-        timeout_s=40,
+        timeout_s=100,
     )
 
 
