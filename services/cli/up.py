@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import typer
 from rich.console import Console
@@ -26,8 +26,8 @@ from services.cli.mesh.readiness import Readiness, Watcher
 from services.cli.mesh.supervisor import Supervisor
 from services.cli.options import DEFAULT_DATA_DIR, DataDir, config_dir
 
-READY_S_MAX: Final = 120
-"""First starts compile kernels; later ones take a few seconds."""
+READY_S_MAX: Final = 300
+"""First starts compile kernels, some 40 s of processor time; later ones take a few seconds."""
 DRAIN_S_MAX: Final = 60
 _COLOURS: Final = {"ready": "green", "starting": "yellow", "failing": "red", "down": "red"}
 
@@ -104,22 +104,21 @@ class RunningMesh:
         """
         began = time.monotonic()
         watcher = Watcher(self._processes)
+        show = _LiveTable(console) if console.is_terminal else _Lines(console)
         try:
-            with Live(console=console, refresh_per_second=10, transient=False) as live:
-                seen = self.look(watcher)
-                while not all(one.ready for one in seen):
+            with show:
+                while True:
+                    seen = self.look(watcher)
+                    show.update(seen)
+                    if all(one.ready for one in seen):
+                        return time.monotonic() - began
                     if self._interrupted.is_set():
                         raise Interrupted("interrupted before all were ready")
                     if time.monotonic() - began > READY_S_MAX:
                         raise CliFault(self._not_ready(seen))
-                    if console.is_terminal:
-                        live.update(readiness_table(seen))
                     time.sleep(0.1)
-                    seen = self.look(watcher)
-                live.update(readiness_table(seen))
         finally:
             watcher.close()
-        return time.monotonic() - began
 
     def stay(self) -> None:
         """Wait until Ctrl-C or SIGTERM."""
@@ -166,6 +165,43 @@ def running_mesh(
         if on_main:
             for number, handler in old.items():
                 signal.signal(number, handler)
+
+
+class _LiveTable:
+    """On a terminal: one table that changes in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=10)
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, seen: Sequence[Readiness]) -> None:
+        self._live.update(readiness_table(seen))
+
+
+class _Lines:
+    """In a file or a pipe: one line for each process, when it is ready."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._told: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to put back."""
+
+    def update(self, seen: Sequence[Readiness]) -> None:
+        for one in seen:
+            if one.ready and one.process.name not in self._told:
+                self._told.add(one.process.name)
+                self._console.print(f"{one.process.name} ready at {one.process.address}")
 
 
 def readiness_table(seen: Sequence[Readiness]) -> Table:

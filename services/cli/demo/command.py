@@ -77,8 +77,6 @@ def demo_command(
         making = pool.submit(_make, place)
         with phases.phase("mesh"):
             mesh.wait_until_ready(console)
-        if not console.is_terminal:
-            console.print()  # the table of a log file does not end its line
         with _interruptible(), Connection(layout) as connection:
             _tell(console, connection, layout, place, making, phases, person=person, stays=not once)
         phases.print()
