@@ -131,6 +131,14 @@ def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
         console.print(f"time: {times}", style="dim", soft_wrap=True)
         funnel = "  ".join(f"{step.stage}/{step.reason} {step.count:,}" for step in answer.explain.funnel)
         console.print(f"funnel: {funnel}", style="dim", soft_wrap=True)
+        for call in answer.explain.calls:
+            console.print(
+                f"{call.start_us / 1000:7.1f} ms  +{call.elapsed_us / 1000:.1f} ms  {call.call}  "
+                f"{call.host}  {call.status}",
+                style="dim",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
 def _token(text: str) -> bytes:

@@ -5,7 +5,8 @@ Owns the checks at the door and the shape of the answer. Next: `pipeline.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from feedmesh.feedgen.v1 import feedgen_pb2, feedgen_pb2_grpc
 from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, InvalidId, LimitExceeded, UnknownEnum
+from services.chassis.rpc.context import Span, record_spans
 from services.chassis.rpc.context import current as current_call
 from services.feedgen.config import FeedgenConfig
 from services.feedgen.cursor import Cursor
@@ -22,8 +24,6 @@ from services.feedgen.impressions import ImpressionPublisher
 from services.feedgen.metrics import FeedgenMetrics
 from services.feedgen.pipeline import Ask, FollowingFeed, Page, Ranking, Source
 from services.feedgen.run import COMPLETE, MISSED, PARTIAL, SKIPPED, Run
-
-Spans = Callable[[], list[feedgen_pb2.CallSpan]]
 
 _RANKINGS: Final = {
     feedgen_pb2.RANKING_UNSPECIFIED: Ranking.MODEL,
@@ -70,6 +70,8 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         """One page; see the proto for the contract."""
         ask = self._checked(request)
         run = self._run()
+        began = time.perf_counter()
+        spans = record_spans() if request.explain else []
         page = await self._feed.page(ask, run)
         if not request.dry_run and len(page.items):
             # Queued here, published by its own task: the answer never waits for it.
@@ -80,7 +82,10 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
                 time_ms=self._clock.now_ms(),
             )
         self._observe(run, page)
-        return self._answer(request, ask, page, run)
+        response = self._answer(ask, page, run)
+        if request.explain:
+            response.explain.CopyFrom(_explanation(run, spans, began))
+        return response
 
     def _run(self) -> Run:
         now = self._clock.monotonic()
@@ -134,11 +139,9 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         self._metrics.pages.labels(page.source.name.lower(), str(run.complete).lower()).inc()
         self._metrics.items.inc(len(page.items))
 
-    def _answer(
-        self, request: feedgen_pb2.GetFeedRequest, ask: Ask, page: Page, run: Run
-    ) -> feedgen_pb2.GetFeedResponse:
+    def _answer(self, ask: Ask, page: Page, run: Run) -> feedgen_pb2.GetFeedResponse:
         call = current_call()
-        response = feedgen_pb2.GetFeedResponse(
+        return feedgen_pb2.GetFeedResponse(
             items=_items(ask, page),
             cursor=ask.cursor.after(page.items.pins).encode() if page.more else b"",
             stages=[
@@ -156,16 +159,25 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
             request_id=call.request_id if call else "",
             session_ms=ask.cursor.session_ms,
         )
-        if request.explain:
-            response.explain.CopyFrom(
-                feedgen_pb2.Explain(
-                    funnel=[
-                        feedgen_pb2.FunnelStep(stage=stage, reason=reason, count=count)
-                        for stage, reason, count in run.funnel
-                    ]
-                )
+
+
+def _explanation(run: Run, spans: Sequence[Span], began: float) -> feedgen_pb2.Explain:
+    return feedgen_pb2.Explain(
+        funnel=[
+            feedgen_pb2.FunnelStep(stage=stage, reason=reason, count=count)
+            for stage, reason, count in run.funnel
+        ],
+        calls=[
+            feedgen_pb2.CallSpan(
+                call=span.path,
+                host=span.address,
+                start_us=int((span.started - began) * 1e6),
+                elapsed_us=int(span.elapsed * 1e6),
+                status=span.code,
             )
-        return response
+            for span in sorted(spans, key=lambda span: span.started)
+        ],
+    )
 
 
 def _display_parts(request: feedgen_pb2.GetFeedRequest) -> frozenset[str]:

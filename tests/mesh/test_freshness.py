@@ -238,3 +238,18 @@ def _whole(views: Views, person: int) -> feedgen_pb2.GetFeedResponse:
         time.sleep(0.05)
         page = views.feed(person, dry_run=True)
     return page
+
+
+def test_explanation_has_the_funnel_and_every_call_that_was_made(views: Views) -> None:
+    board, pins, _ = a_board(views, 5)
+    person = new_id()
+    views.after = views.connection.publish([follow(person, board=board)])
+    page = views.feed(person, explain=True, dry_run=True)
+    calls = {call.call.rpartition("/")[2]: call for call in page.explain.calls}
+    assert {"GetFollowedBoards", "GetSeen", "GetSignals", "Retrieve"} <= set(calls)
+    assert all(call.host and call.elapsed_us > 0 for call in calls.values())
+    assert calls["Retrieve"].start_us >= calls["GetFollowedBoards"].start_us
+    assert calls["Retrieve"].status == "OK"
+    steps = {(step.stage, step.reason): step.count for step in page.explain.funnel}
+    assert steps["graph", "followed_boards"] == 1
+    assert steps["select", "kept"] == len(pins)

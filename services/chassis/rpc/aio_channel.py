@@ -11,7 +11,7 @@ import grpc
 from services.chassis.errors import Cancelled
 from services.chassis.process import ChannelConfig
 from services.chassis.rpc.channel import channel_options, too_late
-from services.chassis.rpc.context import current
+from services.chassis.rpc.context import add_span, current
 from services.chassis.rpc.method import Method, Request, Response, outgoing
 from services.chassis.rpc.rpc_metrics import ClientMetrics, MethodMetrics, counting_in, counting_out
 from services.chassis.rpc.status import from_rpc
@@ -60,7 +60,9 @@ class AioChannels:
             code = "OK"
             return response
         finally:
-            metrics.finished(code, time.perf_counter() - started)
+            elapsed = time.perf_counter() - started
+            metrics.finished(code, elapsed)
+            add_span(method.path, address, started=started, elapsed=elapsed, code=code)
 
     async def stream(
         self,

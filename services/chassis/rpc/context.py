@@ -51,3 +51,31 @@ def request_id_from(sent: str | bytes | None) -> str:
         return text[:_REQUEST_ID_CHARS_MAX]
     # Not uuid4: it reads the kernel's entropy on every call, and a request id need not be secret.
     return f"{random.getrandbits(64):016x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One call that was made to another process; times on `time.perf_counter()`, seconds."""
+
+    path: str
+    address: str
+    started: float
+    elapsed: float
+    code: str
+
+
+_SPANS: ContextVar[list[Span] | None] = ContextVar("feedmesh_spans", default=None)
+
+
+def record_spans() -> list[Span]:
+    """Collect the calls that this context, and the tasks it starts from now on, make to other processes."""
+    spans: list[Span] = []
+    _SPANS.set(spans)
+    return spans
+
+
+def add_span(path: str, address: str, *, started: float, elapsed: float, code: str) -> None:
+    """Note a call, if anybody collects them."""
+    spans = _SPANS.get()
+    if spans is not None:
+        spans.append(Span(path, address, started, elapsed, code))

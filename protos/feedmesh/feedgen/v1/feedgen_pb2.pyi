@@ -267,7 +267,9 @@ class StageReport(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     ELAPSED_US_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """`graph`, `seen`, `signals`, `retrieve`, `score`, `select` or `display`."""
+    """`graph`, `seen`, `signals`, `retrieve`, `score`, `select` or `display`; for popular pins also `popular`,
+    `popular_seen` and `place` (their boards and owners).
+    """
     status: Global___StageStatus.ValueType
     """How complete it was."""
     detail: _builtins.str
@@ -476,7 +478,7 @@ class CallSpan(_message.Message):
     call: _builtins.str
     """Service and method."""
     host: _builtins.str
-    """Host that answered; empty when none did."""
+    """Host that was asked."""
     start_us: _builtins.int
     """Microseconds from the start of the request."""
     elapsed_us: _builtins.int
