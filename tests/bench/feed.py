@@ -36,9 +36,7 @@ PAGE = 50
 
 def run() -> tuple[list[Row], list[str]]:
     console = Console()
-    world = HeavyWorld(
-        now_ms=_now_ms(), pin_count=int(os.environ.get("FEEDMESH_BENCH_PINS", "2000000"))
-    )
+    world = HeavyWorld(now_ms=_now_ms(), pin_count=int(os.environ.get("FEEDMESH_BENCH_PINS", "2000000")))
     folder = world_folder(world)
     # The world's times are those of the day it was loaded; a day more or less moves the window a little.
     layout = prepare(world, folder, console)
