@@ -244,7 +244,7 @@ def test_explanation_has_the_funnel_and_every_call_that_was_made(views: Views) -
     board, pins, _ = a_board(views, 5)
     person = new_id()
     views.after = views.connection.publish([follow(person, board=board)])
-    page = views.feed(person, explain=True, dry_run=True)
+    page = views.feed(person, explain=True, dry_run=True, ranking=feedgen_pb2.RANKING_MODEL)
     calls = {call.call.rpartition("/")[2]: call for call in page.explain.calls}
     assert {"GetFollowedBoards", "GetSeen", "GetSignals", "Retrieve"} <= set(calls)
     assert all(call.host and call.elapsed_us > 0 for call in calls.values())
