@@ -29,6 +29,8 @@ from services.cli.options import DEFAULT_DATA_DIR, DataDir, config_dir
 READY_S_MAX: Final = 300
 """First starts compile kernels, some 40 s of processor time; later ones take a few seconds."""
 DRAIN_S_MAX: Final = 60
+ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a mesh in the foreground."""
 _COLOURS: Final = {"ready": "green", "starting": "yellow", "failing": "red", "down": "red"}
 
 
@@ -149,7 +151,8 @@ def running_mesh(
     """A mesh that runs while inside; drained afterwards, unless `keep` is set and nothing went wrong."""
     supervisor = Supervisor(layout, config_dir=config or config_dir())
     mesh = RunningMesh(layout, supervisor, services)
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGHUP too: a mesh must not outlive the terminal that it was started from.
+    old = {number: signal.getsignal(number) for number in ENDINGS}
     on_main = threading.current_thread() is threading.main_thread()
     supervisor.start(services, environment or {})
     stop = True

@@ -41,7 +41,7 @@ from services.cli.demo.world import Scale, World
 from services.cli.faults import CliFault, Interrupted
 from services.cli.mesh.layout import Layout
 from services.cli.options import config_dir
-from services.cli.up import running_mesh
+from services.cli.up import ENDINGS, running_mesh
 from services.scorpion.model_files import read_serving
 
 AUDIENCE_SEED: Final = 1
@@ -288,7 +288,7 @@ class EventsPerSecond(ProgressColumn):
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """Ctrl-C ends the work inside at once; the mesh around it drains."""
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    old = {number: signal.getsignal(number) for number in ENDINGS}
     for number in old:
         signal.signal(number, _interrupt)
     try:
