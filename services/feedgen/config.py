@@ -85,5 +85,7 @@ class FeedgenConfig:
     """Items of a page at most."""
     seen_pins_max: int = Field(default=1_000, ge=0, le=20_000)
     """Client-sent seen pins at most."""
+    session_hours_max: int = Field(default=168, ge=1, le=8_760)
+    """Age of a session that a cursor may go on with; an older one is refused, and a new one begins."""
     last_known_bytes_max: int = Field(default=32_000_000, ge=0)
     """Memory for the followed boards that were last known, used while Apiary cannot be asked."""

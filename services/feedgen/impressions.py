@@ -36,6 +36,7 @@ class ImpressionPublisher:
         self._queue: deque[event_pb2.Event] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
+        self._on_its_way = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -68,8 +69,10 @@ class ImpressionPublisher:
         try:
             await asyncio.wait_for(self._task, self._config.drain_ms / 1000)
         except TimeoutError:
-            self._metrics.impressions_dropped.inc(len(self._queue))
-            _log.warning("impressions dropped at the end", page_count=len(self._queue))
+            # The batch on its way too: nobody knows any more whether it arrived.
+            page_count = len(self._queue) + self._on_its_way
+            self._metrics.impressions_dropped.inc(page_count)
+            _log.warning("impressions dropped at the end", page_count=page_count)
 
     async def _run(self) -> None:
         while self._queue or not self._stopping:
@@ -79,7 +82,9 @@ class ImpressionPublisher:
                 continue
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._config.batch_max))]
             self._metrics.impressions_queued.set(len(self._queue))
+            self._on_its_way = len(batch)
             await self._publish_batch(batch)
+            self._on_its_way = 0
 
     async def _publish_batch(self, batch: Sequence[event_pb2.Event]) -> None:
         """Publish until it is acknowledged; the ids make a retry count once."""

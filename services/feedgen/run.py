@@ -44,7 +44,6 @@ class Run:
     clock: Clock
     ends_at: float
     """Monotonic seconds at which the answer must be made."""
-    started_at: float
     reports: list[StageReport] = field(default_factory=list)
     funnel: list[tuple[str, str, int]] = field(default_factory=list)
 

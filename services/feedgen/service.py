@@ -14,7 +14,7 @@ import numpy as np
 from feedmesh.feedgen.v1 import feedgen_pb2, feedgen_pb2_grpc
 from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import Clock
-from services.chassis.errors import BadRequest, InvalidId, LimitExceeded, UnknownEnum
+from services.chassis.errors import BadRequest, InvalidCursor, InvalidId, LimitExceeded, UnknownEnum
 from services.chassis.rpc.context import Span, record_spans
 from services.chassis.rpc.context import current as current_call
 from services.feedgen.config import FeedgenConfig
@@ -43,6 +43,8 @@ _STATUSES: Final = {
     MISSED: feedgen_pb2.STAGE_STATUS_MISSED,
     SKIPPED: feedgen_pb2.STAGE_STATUS_SKIPPED,
 }
+_CLOCKS_APART_MS: Final = 300_000
+"""How far the clocks of two FeedGenerators may be apart, as Ingest allows it of events."""
 _FOLLOWING: Final = (feedgen_pb2.FEED_TYPE_UNSPECIFIED, feedgen_pb2.FEED_TYPE_FOLLOWING)
 
 
@@ -92,7 +94,8 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         call = current_call()
         left_s = call.seconds_left() if call else None
         longest_s = self._config.budget.request_ms_max / 1000
-        return Run(self._clock, ends_at=now + min(longest_s, left_s or longest_s), started_at=now)
+        # Not `left_s or …`: a caller whose time is up has 0 left, not all of it.
+        return Run(self._clock, ends_at=now + (longest_s if left_s is None else min(longest_s, left_s)))
 
     def _checked(self, request: feedgen_pb2.GetFeedRequest) -> Ask:
         """The request as the pipeline wants it.
@@ -116,21 +119,33 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
                 f"seen_pins has {len(request.seen_pins)} ids, at most {self._config.seen_pins_max}; "
                 "send the latest and publish the rest as impressions"
             )
-        feed = feedgen_pb2.FEED_TYPE_FOLLOWING
-        cursor = (
-            Cursor.decode(request.cursor, user=request.user, feed=feed)
-            if request.cursor
-            else Cursor(user=request.user, feed=feed, session_ms=self._clock.now_ms())
-        )
+        if 0 in request.seen_pins:
+            raise InvalidId("seen_pins has the id 0, which is no pin's; leave it out")
         return Ask(
             user=request.user,
             page_size=page_size,
-            cursor=cursor,
+            cursor=self._session(request),
             client_seen=np.array(request.seen_pins, np.uint64),
             ranking=_RANKINGS[request.ranking],
             model=request.model,
             display=_display_parts(request),
         )
+
+    def _session(self, request: feedgen_pb2.GetFeedRequest) -> Cursor:
+        """The session of the request's cursor, or a new one."""
+        feed, now_ms = feedgen_pb2.FEED_TYPE_FOLLOWING, self._clock.now_ms()
+        if not request.cursor:
+            return Cursor(user=request.user, feed=feed, session_ms=now_ms)
+        cursor = Cursor.decode(request.cursor, user=request.user, feed=feed)
+        # The checksum guards against accidents, not against a forger: the time goes on to other services,
+        # where one out of range would be a fault of ours.
+        age_ms = now_ms - cursor.session_ms
+        if not -_CLOCKS_APART_MS <= age_ms <= self._config.session_hours_max * 3_600_000:
+            raise InvalidCursor(
+                f"the cursor's session is of the future, or older than {self._config.session_hours_max} "
+                "hours; begin a new session without one"
+            )
+        return cursor
 
     def _observe(self, run: Run, page: Page) -> None:
         for report in run.reports:

@@ -28,7 +28,7 @@ from services.cli.mesh.layout import Layout
 from services.cli.options import config_dir
 from services.cli.up import running_mesh
 from services.scorpion.model_files import Sample, promote, write_model
-from tests.bench.heavy_world import FEATURES, HEAVY_BOARDS, HeavyWorld
+from tests.bench.heavy_world import FEATURES, HeavyWorld
 
 BATCH = 1_000
 COUNTERS = ("impressions", "closeups", "clicks", "saves")
@@ -207,6 +207,3 @@ def world_folder(world: HeavyWorld) -> Path:
     """Where this world is kept."""
     root = Path(os.environ.get("FEEDMESH_BENCH_DIR", "build/bench"))
     return root / f"world-{world.pin_count}-{world.board_count}"
-
-
-__all__ = ["HEAVY_BOARDS", "prepare", "world_folder", "write_bench_model"]

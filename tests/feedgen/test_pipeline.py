@@ -61,7 +61,7 @@ def ask(
 
 def make(feed: FollowingFeed, asked: Ask, *, time_s: float = 10.0) -> tuple[Page, Run]:
     clock = FakeClock(NOW_MS)
-    run = Run(clock, ends_at=clock.monotonic() + time_s, started_at=clock.monotonic())
+    run = Run(clock, ends_at=clock.monotonic() + time_s)
     return asyncio.run(feed.page(asked, run)), run
 
 

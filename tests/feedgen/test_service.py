@@ -21,6 +21,7 @@ from services.chassis.rpc.aio_channel import AioChannels
 from services.chassis.rpc.method import Method
 from services.chassis.rpc.rpc_metrics import ClientMetrics
 from services.feedgen.config import FeedgenConfig, ImpressionsConfig
+from services.feedgen.cursor import Cursor
 from services.feedgen.impressions import ImpressionPublisher
 from services.feedgen.last_known import LastKnownBoards
 from services.feedgen.metrics import FeedgenMetrics
@@ -87,6 +88,11 @@ def serve(mesh: FakeMesh, log: Log, test: Callable[[Call], Awaitable[None]]) -> 
             await process.stop()
 
     asyncio.run(run())
+
+
+def _session_of(session_ms: int) -> bytes:
+    """A cursor with a right checksum, as anybody can make one."""
+    return Cursor(user=1, feed=feedgen_pb2.FEED_TYPE_FOLLOWING, session_ms=session_ms).encode()
 
 
 @pytest.fixture
@@ -170,9 +176,23 @@ def test_display_is_filled_as_asked(mesh: FakeMesh, log: Log) -> None:
         (feedgen_pb2.GetFeedRequest(user=1, ranking=99), "ranking 99"),  # type: ignore[arg-type]
         (feedgen_pb2.GetFeedRequest(user=1, cursor=b"nonsense"), "cursor"),
         (feedgen_pb2.GetFeedRequest(user=1, seen_pins=range(1, 1_002)), "at most 1000"),
+        (feedgen_pb2.GetFeedRequest(user=1, seen_pins=[5, 0]), "seen_pins has the id 0"),
+        (feedgen_pb2.GetFeedRequest(user=1, cursor=_session_of(2**63)), "is of the future"),
+        (feedgen_pb2.GetFeedRequest(user=1, cursor=_session_of(1)), "begin a new session"),
         (feedgen_pb2.GetFeedRequest(user=1, display_mask=FieldMask(paths=["colour"])), "colour"),
     ],
-    ids=["no user", "page", "feed type", "ranking", "cursor", "seen pins", "display mask"],
+    ids=[
+        "no user",
+        "page",
+        "feed type",
+        "ranking",
+        "cursor",
+        "seen pins",
+        "seen 0",
+        "forged future",
+        "old session",
+        "display mask",
+    ],
 )
 def test_bad_requests_are_refused_with_what_to_do(
     mesh: FakeMesh, log: Log, request_: feedgen_pb2.GetFeedRequest, words: str

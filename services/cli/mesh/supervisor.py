@@ -119,7 +119,12 @@ class Supervisor:
         with out:
             daemon = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
         self._daemon = daemon
-        self._wait_until_it_answers(daemon)
+        try:
+            self._wait_until_it_answers(daemon)
+        except BaseException:
+            # Nobody would stop it later: the caller has no mesh to stop.
+            daemon.terminate()
+            raise
         return daemon
 
     def states(self) -> list[ProcessState]:
