@@ -36,6 +36,9 @@ def session_rough_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         "FEEDMESH_SCORPION__CACHE_TTL_MS": "0",
         # A read that waits for its token is a call in flight for as long as a test wants.
         "FEEDMESH_POLARIS__PROCESS__TOKEN_WAIT_MS_MAX": "10000",
+        # A feed that waits for a frozen service is in flight for 2 s, not 0.4: long enough to be seen and
+        # stopped on a machine that is busy.
+        "FEEDMESH_FEEDGEN__BUDGET__REQUEST_MS_MAX": "5000",
     }
     with live_mesh(tmp_path_factory.mktemp("rough"), environment=environment) as mesh:
         yield mesh
