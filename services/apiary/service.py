@@ -154,7 +154,7 @@ class ApiaryServicer(apiary_pb2_grpc.ApiaryServiceServicer):
 
     def _boards_of(self, owners: NDArray[np.uint64]) -> tuple[list[NDArray[np.uint64]], int, int]:
         """Boards of each owner, how many owners' hosts were silent, how many owners live elsewhere."""
-        here = self._owned.owns(owners)
+        here = self._owned.serves(owners)
         by_owner: list[NDArray[np.uint64]] = [_NO_BOARDS] * owners.size
         away = np.flatnonzero(~here)
         silent_count = 0

@@ -8,7 +8,7 @@
     ├── NotFound            NOT_FOUND
     ├── WrongShard          FAILED_PRECONDITION  read the shard map again, ask its owner
     ├── Unavailable         UNAVAILABLE          try another replica
-    │   └── NotReady, Draining, LogUnavailable, StaleReplica
+    │   └── NotReady, Draining, LogUnavailable, StaleReplica, ShardLost
     ├── Exhausted           RESOURCE_EXHAUSTED   wait `retry_after_ms`, then try again
     │   └── QueueFull, DiskFull
     ├── TooLate             DEADLINE_EXCEEDED    raised before the work starts
@@ -113,6 +113,10 @@ class LogUnavailable(Unavailable):
 
 class StaleReplica(Unavailable):
     """The replica did not reach the token's positions in the time given."""
+
+
+class ShardLost(Unavailable):
+    """The log no longer has what this replica's view of the shard lacks; waiting does not bring it."""
 
 
 class Exhausted(FeedmeshError):

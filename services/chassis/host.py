@@ -15,7 +15,7 @@ import structlog
 from prometheus_client.registry import CollectorRegistry
 
 from services.chassis.clock import Clock
-from services.chassis.errors import ConfigFaults
+from services.chassis.errors import ConfigFaults, FeedmeshError
 from services.chassis.process import ProcessConfig
 from services.chassis.rpc.aio_channel import AioChannels
 from services.chassis.rpc.channel import Channels
@@ -47,6 +47,10 @@ class Following(Protocol):
     def wait_token(self, token: bytes, timeout_s: float) -> None:
         """The token gate."""
 
+    def stale_ms(self) -> int:
+        """0, or for how long the log has been silent when answers are to say so. Asked at every call."""
+        ...
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -70,6 +74,9 @@ class Host(Parts):
 
     channels: Channels
     router: Router
+    refuse_all: Callable[[FeedmeshError], None]
+    """Answer every call with this error, NOT_SERVING in health, and stay: for faults that a restart would
+    only meet again. From any thread."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ def owned_shards(process: ProcessConfig, shard_map: ShardMap, segment: str | Non
     return OwnedShards.of(shard_map, segment, address=process.address, scheme=process.shard_scheme)
 
 
-def leaf_host(parts: Parts) -> Host:
+def leaf_host(parts: Parts, *, refuse_all: Callable[[FeedmeshError], None]) -> Host:
     """`parts` with threaded channels and router."""
     process = parts.process
     channels = Channels(
@@ -162,7 +169,10 @@ def leaf_host(parts: Parts) -> Host:
     )
     choices = Choices(parts.shards, process, parts.clock)
     return Host(
-        **vars(parts), channels=channels, router=Router(channels, choices, RouterMetrics(parts.registry))
+        **vars(parts),
+        channels=channels,
+        router=Router(channels, choices, RouterMetrics(parts.registry)),
+        refuse_all=refuse_all,
     )
 
 

@@ -2,6 +2,7 @@
 
     start:  shard map → build (store) → listen (health NOT_SERVING) → warm → follow → caught up → SERVING
     stop:   NOT_SERVING → new calls UNAVAILABLE → calls in flight end → follower stops → store closes
+    lost:   NOT_SERVING → every call UNAVAILABLE with what is missing; the process stays, for its message
 
 No step needs another service to be up. Usable inside a test, without signals or argv; `lifecycle.py` puts
 those around it.
@@ -18,6 +19,7 @@ from typing import Any
 from prometheus_client.registry import CollectorRegistry
 
 from services.chassis.clock import Clock, SystemClock
+from services.chassis.errors import FeedmeshError
 from services.chassis.host import Host, Leaf, leaf_host, make_parts
 from services.chassis.metrics import new_registry, serve_metrics
 from services.chassis.process import ProcessConfig
@@ -46,6 +48,8 @@ class LeafProcess:
         self.stopping = threading.Event()
         """Set it to end the process; `start` returns early, and whoever waits calls `stop`."""
         self.fault: BaseException | None = None
+        self._phases = threading.Lock()
+        self._refusal: FeedmeshError | None = None
         self._config = config
         self._build = build
         self._process: ProcessConfig = config.process
@@ -79,7 +83,7 @@ class LeafProcess:
         self.metrics_port = self._stack.enter_context(serve_metrics(self._registry, process.metrics_listen))
         self._parts.shards.start()
         self._stack.callback(self._parts.shards.stop)
-        host = leaf_host(self._parts)
+        host = leaf_host(self._parts, refuse_all=self.refuse_all)
         self._stack.callback(host.channels.close)
         self._leaf = self._build(self._config, host)
         self._server = self._listen(self._leaf)
@@ -93,6 +97,18 @@ class LeafProcess:
         self.fault = self.fault or fault
         self.stopping.set()
 
+    def refuse_all(self, refusal: FeedmeshError) -> None:
+        """Answer every call with `refusal` from now on, and say NOT_SERVING; from any thread."""
+        with self._phases:
+            self._refusal = refusal
+            if self._envelope is None or self._server is None or self._envelope.phase is Phase.DRAINING:
+                return
+            self._envelope.refusal = refusal
+            self._envelope.phase = Phase.REFUSING
+            self._server.set_serving(False)
+        self._metrics.not_ready()
+        self._parts.log.error("every call is refused", reason=str(refusal))
+
     def stop(self) -> bool:
         """Drain and close. False when calls outlived `drain_s`: the store was then left open beneath them."""
         drained = self._drain()
@@ -105,10 +121,16 @@ class LeafProcess:
         return drained
 
     def _listen(self, leaf: Leaf) -> RpcServer:
+        follower = leaf.follower
         gate = leaf.gate
-        if gate is None and leaf.follower is not None:
-            gate = leaf.follower.wait_token
-        self._envelope = Envelope(self._process, gate=gate, log=self._parts.log)
+        if gate is None and follower is not None:
+            gate = follower.wait_token
+        self._envelope = Envelope(
+            self._process,
+            gate=gate,
+            stale_ms=None if follower is None else follower.stale_ms,
+            log=self._parts.log,
+        )
         server = RpcServer(
             self._process, leaf.services, envelope=self._envelope, metrics=ServerMetrics(self._registry)
         )
@@ -121,6 +143,8 @@ class LeafProcess:
         leaf.follower.start()
         patience = time.monotonic() + self._process.catch_up_s_max
         while not leaf.follower.caught_up() and not self.stopping.wait(_CATCH_UP_POLL_S):
+            if self._refusal is not None:
+                return
             if time.monotonic() >= patience:
                 self._parts.log.warning("serving before the log is caught up with")
                 return
@@ -128,8 +152,11 @@ class LeafProcess:
     def _serve(self) -> None:
         assert self._envelope is not None
         assert self._server is not None
-        self._envelope.phase = Phase.SERVING
-        self._server.set_serving(True)
+        with self._phases:
+            if self._refusal is not None:
+                return
+            self._envelope.phase = Phase.SERVING
+            self._server.set_serving(True)
         took_s = self._metrics.ready()
         self._parts.log.info(
             "ready",
@@ -143,8 +170,9 @@ class LeafProcess:
         self._metrics.not_ready()
         if self._envelope is None or self._server is None:
             return True
-        serving = self._envelope.phase is Phase.SERVING
-        self._envelope.phase = Phase.DRAINING
+        with self._phases:
+            serving = self._envelope.phase is Phase.SERVING
+            self._envelope.phase = Phase.DRAINING
         linger_s = self._process.drain_linger_ms / 1000 if serving else 0.0
         drained = self._server.stop(drain_s=self._process.drain_s, linger_s=linger_s)
         if not drained:

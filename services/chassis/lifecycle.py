@@ -142,6 +142,9 @@ def _run_leaf(name: str, config: Any, build: Callable[[Any, Host], Leaf], segmen
     finally:
         _on_signal(lambda: None)
         drained = leaf.stop()
+    if isinstance(leaf.fault, ConfigFaults):
+        # Found when the process ran: what it was told to expect of others is not so.
+        raise leaf.fault
     if leaf.fault is not None:
         log.error("stopped because of a fault", fault=str(leaf.fault))
         code = EXIT_FAULT

@@ -126,7 +126,19 @@ def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
     for stage in answer.stages:
         if stage.status in _STATUS_WORDS:
             console.print(f"{stage.stage} {_STATUS_WORDS[stage.status]}: {stage.detail}", style="yellow")
+    if answer.stale_ms:
+        console.print(
+            f"not up to date: no word from the log for {answer.stale_ms / 1000:.1f} s; what was written "
+            "since may be missing",
+            style="yellow",
+            soft_wrap=True,
+        )
     if answer.HasField("explain"):
+        stale = "  ".join(
+            f"{stage.stage} {stage.stale_ms / 1000:.1f} s" for stage in answer.stages if stage.stale_ms
+        )
+        if stale:
+            console.print(f"silence of the log: {stale}", style="dim", soft_wrap=True)
         times = "  ".join(f"{stage.stage} {stage.elapsed_us / 1000:.1f} ms" for stage in answer.stages)
         console.print(f"time: {times}", style="dim", soft_wrap=True)
         funnel = "  ".join(f"{step.stage}/{step.reason} {step.count:,}" for step in answer.explain.funnel)

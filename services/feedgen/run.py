@@ -16,6 +16,7 @@ import structlog
 
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, Cancelled, FeedmeshError, TokenAhead, TooLate
+from services.chassis.rpc.context import record_staleness
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class StageReport:
     status: str
     detail: str
     elapsed_us: int
+    stale_ms: int = 0
+    """For how long the views that answered had not heard from the log; 0: up to date."""
 
 
 @dataclass
@@ -51,10 +54,12 @@ class Run:
         """Seconds until the answer must be made; may be negative."""
         return self.ends_at - self.clock.monotonic()
 
-    def report(self, stage: str, status: str, detail: str = "", *, began: float | None = None) -> None:
+    def report(
+        self, stage: str, status: str, detail: str = "", *, began: float | None = None, stale_ms: int = 0
+    ) -> None:
         """Note what a stage gave."""
         elapsed = self.clock.monotonic() - began if began is not None else 0.0
-        self.reports.append(StageReport(stage, status, detail, int(elapsed * 1_000_000)))
+        self.reports.append(StageReport(stage, status, detail, int(elapsed * 1_000_000), stale_ms))
 
     def count(self, stage: str, reason: str, count: int) -> None:
         """Note how many a stage kept, or removed and why."""
@@ -64,6 +69,11 @@ class Run:
     def complete(self) -> bool:
         """Whether every stage that was asked for gave everything."""
         return all(report.status in (COMPLETE, SKIPPED) for report in self.reports)
+
+    @property
+    def stale_ms(self) -> int:
+        """The stalest stage's mark."""
+        return max((report.stale_ms for report in self.reports), default=0)
 
     async def stage(
         self,
@@ -86,6 +96,7 @@ class Run:
         """
         began = self.clock.monotonic()
         timeout_s = max(self.left_s(), 0.0) * share
+        staleness = record_staleness()
         try:
             if timeout_s <= 0:
                 raise TooLate("no time is left for this stage")
@@ -100,5 +111,5 @@ class Run:
             self.report(name, status, f"{reason}; {instead}", began=began)
             return None
         missing = getattr(result, "missing", "")
-        self.report(name, PARTIAL if missing else COMPLETE, missing, began=began)
+        self.report(name, PARTIAL if missing else COMPLETE, missing, began=began, stale_ms=staleness.ms)
         return result

@@ -165,10 +165,12 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
                     status=_STATUSES[report.status],
                     detail=report.detail,
                     elapsed_us=report.elapsed_us,
+                    stale_ms=report.stale_ms,
                 )
                 for report in run.reports
             ],
             complete=run.complete,
+            stale_ms=run.stale_ms,
             source=_SOURCES[page.source],
             model=page.model,
             request_id=call.request_id if call else "",

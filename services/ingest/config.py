@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from services.chassis.config import CONFIG
 from services.chassis.log.embedded_config import EmbeddedLogConfig
+from services.chassis.log.kafka.config import KafkaConfig, check_kind
 from services.chassis.process import ProcessConfig
 
 _MB: Final = 1 << 20
@@ -73,8 +74,14 @@ class IngestConfig:
     so `threads` bounds how many requests one group commit can gather. Each follower holds one of
     `streams_max`. `shard_scheme` must be that of all segments; `num_shards` is not used."""
 
+    log_kind: Literal["embedded", "kafka"] = "embedded"
+    """Where the log is: in this process, or in Kafka. The same for every process of a mesh."""
+
     log: EmbeddedLogConfig = field(default_factory=EmbeddedLogConfig)
-    """The embedded log."""
+    """The embedded log; used with log_kind = embedded."""
+
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    """The log in Kafka; used with log_kind = kafka. Several Ingest may write it, each under its own name."""
 
     limits: EventLimits = field(default_factory=EventLimits)
     """What one Publish may hold."""
@@ -90,3 +97,11 @@ class IngestConfig:
 
     dead_letter_bytes_max: int = Field(default=_MB, ge=1 << 10, le=4 * _MB)
     """Bytes of one dead letter."""
+
+    answer_reserve_ms: int = Field(default=50, ge=0)
+    """A Publish that is not durable so long before its deadline is answered then, at most a tenth of its time
+    before: the reason must reach the caller, who would otherwise learn of a deadline and no more."""
+
+    def __post_init__(self) -> None:
+        """Checks that the brokers are named where they are needed."""
+        check_kind(self.log_kind, self.kafka.connection, key="kafka.connection.bootstrap")

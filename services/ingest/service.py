@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from feedmesh.ingest.v1 import ingest_pb2, ingest_pb2_grpc
 from services.chassis.clock import Clock
-from services.chassis.errors import BadRequest, TooLate
+from services.chassis.errors import BadRequest, LogUnavailable, TooLate
 from services.chassis.log.log import Log, Positions
 from services.chassis.log.token import Token
 from services.chassis.rpc.context import current
@@ -20,6 +20,7 @@ from services.ingest.records import RecordBuilder
 from services.ingest.validate import EventValidator
 
 FULL_NAME: Final = "feedmesh.ingest.v1.IngestService"
+_RESERVE_SHARE_MAX: Final = 0.1
 _WAIT_S_MAX: Final = 30.0
 """For a call outside of a server, which has no deadline (tests)."""
 
@@ -35,12 +36,14 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         builder: RecordBuilder,
         metrics: IngestMetrics,
         clock: Clock,
+        answer_reserve_ms: int = 0,
     ) -> None:
         self._log = log
         self._validator = validator
         self._builder = builder
         self._metrics = metrics
         self._clock = clock
+        self._reserve_s = answer_reserve_ms / 1000
         # Ids for events without one: unlike any other process's, and cheap. Ended by the process.
         self._id_prefix = os.urandom(8).hex()
         self._id_numbers = itertools.count()
@@ -66,16 +69,25 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     def _wait(self, future: Future[Positions]) -> Positions:
         call = current()
         left_s = call.seconds_left() if call is not None else None
+        if left_s is not None:
+            left_s = max(0.0, left_s - min(self._reserve_s, left_s * _RESERVE_SHARE_MAX))
         began = time.perf_counter()
         try:
-            positions = future.result(_WAIT_S_MAX if left_s is None else max(0.0, left_s))
+            positions = future.result(_WAIT_S_MAX if left_s is None else left_s)
         except FutureTimeout:
             self._metrics.abandoned.inc()
-            if future.cancel():
-                raise TooLate("the deadline passed before the events' turn; they were not written") from None
-            raise TooLate(
-                "the deadline passed before the events were known to be durable: they may have been "
-                "written; retry with the same event ids, which count once"
-            ) from None
+            raise self._give_up(future) from None
         self._metrics.durable.observe(time.perf_counter() - began)
         return positions
+
+    def _give_up(self, future: Future[Positions]) -> TooLate | LogUnavailable:
+        """What to tell a caller whose time is over: that it was too short, or what the log waits for."""
+        fate = (
+            "the events were not written"
+            if future.cancel()
+            else "the events may have been written; retry with the same event ids, which count once"
+        )
+        trouble = self._log.trouble
+        if trouble:
+            return LogUnavailable(f"{trouble}; {fate}")
+        return TooLate(f"the deadline passed before the events were known to be durable: {fate}")

@@ -17,9 +17,11 @@ from services.chassis.errors import (
     InvalidCursor,
     InvalidId,
     LimitExceeded,
+    ShardLost,
     UnknownEnum,
     WrongShard,
 )
+from services.chassis.shards.lost import LostPartition
 from services.chassis.shards.owned import OwnedShards
 from tests.apiary.world import BOARD, INTEREST, NOW_MS, USER, Apiary, follow, put_board, unfollow
 
@@ -58,6 +60,26 @@ def test_the_limit_keeps_the_latest_followed(apiary: Apiary) -> None:
     answer = apiary.followed(ANNA, limit=3)
     assert unpack_u64(answer.boards_u64).tolist() == [10, 11, 12]
     assert answer.total_count == 10
+
+
+def test_owners_whose_shards_are_lost_here_are_asked_for_elsewhere(tmp_path: Path) -> None:
+    owned = OwnedShards.everything(64)
+    user, near = 1, 2
+    lost = next(
+        id for id in range(3, 100) if owned.shard_of(id) not in (owned.shard_of(user), owned.shard_of(near))
+    )
+    apiary = Apiary(tmp_path, owned=owned)
+    apiary.elsewhere.boards_of = {lost: [200]}
+    apiary.apply(
+        put_board(100, owner=near),
+        put_board(101, owner=lost),
+        *(follow(user, "user", owner) for owner in (near, lost)),
+    )
+    owned.lost.replace([LostPartition("graph", owned.shard_of(lost), 64, applied=0, begin=9, end=9)])
+    answer = apiary.followed(user)
+    assert unpack_u64(answer.boards_u64).tolist() == [100, 200]
+    with pytest.raises(ShardLost, match="graph/"):
+        apiary.followed(lost)
 
 
 def test_owners_of_other_hosts_are_asked_for_in_one_step(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ from tests.chassis.toy import SERVICE, Toy, ToyConfig, add_toy
 class Served:
     """A running toy: `toy` to program it, `address` to call it, `registry` to read its metrics."""
 
-    def __init__(self, process: ProcessConfig, gate: Any, toy: Toy) -> None:
+    def __init__(self, process: ProcessConfig, gate: Any, toy: Toy, follower: Any = None) -> None:
         self.toy = toy
         self.registry = CollectorRegistry(auto_describe=True)
         self.leaf = LeafProcess(
             "toy",
             ToyConfig(process=process),
-            lambda _config, _host: Leaf(services=[(add_toy, toy, SERVICE)], gate=gate),
+            lambda _config, _host: Leaf(services=[(add_toy, toy, SERVICE)], gate=gate, follower=follower),
             segment=None,
             registry=self.registry,
         )
@@ -43,13 +43,13 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
-    """`serve(toy, gate=…, threads=…)`: a toy with these knobs; stopped at the end."""
+    """`serve(toy, gate=…, follower=…, threads=…)`: a toy with these knobs; stopped at the end."""
     served: list[Served] = []
 
-    def start(toy: Toy | None = None, *, gate: Any = None, **knobs: Any) -> Served:
+    def start(toy: Toy | None = None, *, gate: Any = None, follower: Any = None, **knobs: Any) -> Served:
         defaults: dict[str, Any] = {"listen": "127.0.0.1:0", "drain_linger_ms": 0, "drain_s": 5.0}
         process = ProcessConfig(data_dir=tmp_path, **(defaults | knobs))
-        served.append(Served(process, gate, toy or Toy()))
+        served.append(Served(process, gate, toy or Toy(), follower))
         return served[-1]
 
     yield start

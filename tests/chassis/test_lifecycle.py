@@ -26,9 +26,13 @@ from services.chassis import errors
 from services.chassis.host import Host, Leaf
 from services.chassis.leaf import LeafProcess
 from services.chassis.lifecycle import EXIT_CONFIG, EXIT_FAULT, EXIT_OK, serve_leaf
+from services.chassis.log.follower import Follower, FollowerConfig, FollowerMetrics
+from services.chassis.log.memory import MemoryLog
 from services.chassis.process import ChannelConfig, ProcessConfig
 from services.chassis.rpc.channel import Channels
 from services.chassis.rpc.rpc_metrics import ClientMetrics
+from services.chassis.storage.store import Store
+from tests.chassis.log.support import VIEW_FAMILIES, KeepingView, new_records, record
 from tests.chassis.shards.maps import text
 from tests.chassis.toy import ASK, SERVICE, Toy, ToyConfig, add_toy, build_toy
 
@@ -67,6 +71,9 @@ class FakeFollower:
 
     def wait_token(self, token: bytes, timeout_s: float) -> None:
         self.steps.append(f"gate {token!r} {timeout_s:g}")
+
+    def stale_ms(self) -> int:
+        return 0
 
 
 class Life:
@@ -191,6 +198,76 @@ def test_giving_up_stops_the_process_and_keeps_the_first_fault(tmp_path: Path) -
     assert life.leaf.stopping.is_set()
     assert life.leaf.fault is first
     life.leaf.stop()
+
+
+class Lossy:
+    """A leaf of one shard that follows a real log, which a test trims."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.log = MemoryLog({"pins": 1})
+        self.registry = CollectorRegistry()
+        knobs: dict[str, Any] = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", "drain_linger_ms": 0}
+        config = ToyConfig(process=ProcessConfig(num_shards=1, **knobs))
+        self.leaf = LeafProcess("toy", config, self.build, segment="toy", registry=self.registry)
+
+    def build(self, config: ToyConfig, host: Host) -> Leaf:
+        store = Store(config.process.data_dir / "store", VIEW_FAMILIES)
+        follower = Follower(
+            log=self.log,
+            store=store,
+            view=KeepingView(store),
+            owned=host.owned,
+            config=FollowerConfig(poll_ms=10, backoff_ms=1),
+            metrics=FollowerMetrics(host.registry),
+            clock=host.clock,
+            on_fatal=host.give_up,
+            on_all_lost=host.refuse_all,
+        )
+        return Leaf(services=[(add_toy, Toy(), SERVICE)], follower=follower, close=store.close)
+
+    def trim_unread(self) -> None:
+        """What was published is gone before anybody has read it: in one step, as the follower sees it."""
+        with self.log._changed:
+            self.log.trim(self.log.publish(new_records("pins", 0, record(1))).result())
+
+    def call(self) -> Any:
+        channels = Channels(ChannelConfig(), ClientMetrics(CollectorRegistry()))
+        try:
+            return channels.call(f"127.0.0.1:{self.leaf.port}", ASK, REQUEST, timeout_s=5.0)
+        finally:
+            channels.close()
+
+    def health(self) -> int:
+        with grpc.insecure_channel(f"127.0.0.1:{self.leaf.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            return int(stub.Check(HealthCheckRequest(service=SERVICE), timeout=5).status)
+
+    def check_refuses_everything(self) -> None:
+        while self.health() != health_pb2.HealthCheckResponse.NOT_SERVING:
+            threading.Event().wait(0.001)
+        with pytest.raises(errors.ShardLost, match="pins/0 is applied up to 0, the log has 1 to 1") as raised:
+            self.call()
+        assert raised.value.facts["lost"] == "all"
+        assert self.registry.get_sample_value("feedmesh_process_ready") == 0
+        assert not self.leaf.stopping.is_set()
+        assert self.leaf.fault is None
+
+
+def test_a_process_that_has_lost_every_shard_is_not_serving_and_stays_to_say_why(tmp_path: Path) -> None:
+    lossy = Lossy(tmp_path)
+    lossy.leaf.start()
+    assert lossy.call().status == 1
+    lossy.trim_unread()
+    lossy.check_refuses_everything()
+    assert lossy.leaf.stop()
+
+
+def test_a_process_that_has_lost_every_shard_before_it_starts_never_serves(tmp_path: Path) -> None:
+    lossy = Lossy(tmp_path)
+    lossy.trim_unread()
+    lossy.leaf.start()
+    lossy.check_refuses_everything()
+    assert lossy.leaf.stop()
 
 
 def test_without_a_shard_map_the_router_finds_the_process_itself(tmp_path: Path) -> None:

@@ -77,3 +77,22 @@ def add_toy(toy: Toy, server: Any) -> None:
 def build_toy(toy: Toy) -> Callable[[ToyConfig, Host], Leaf]:
     """A `build` for a leaf that serves `toy`."""
     return lambda _config, _host: Leaf(services=[(add_toy, toy, SERVICE)])
+
+
+class ToyFollower:
+    """Caught up at once, and silent for as long as a test says."""
+
+    def __init__(self) -> None:
+        self.stale = 0
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def caught_up(self) -> bool:
+        return True
+
+    def wait_token(self, token: bytes, timeout_s: float) -> None: ...
+
+    def stale_ms(self) -> int:
+        return self.stale

@@ -14,6 +14,7 @@ from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.errors import FeedmeshError, Unavailable
+from services.chassis.rpc.context import staleness
 from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored
 from services.feedgen.candidates import Candidates, popular
 
@@ -36,6 +37,8 @@ class FakeMesh:
     missing: dict[str, str] = field(default_factory=dict)
     unscored: set[int] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
+    stale: dict[str, int] = field(default_factory=dict)
+    """Marks of answers by call, as the channels would note them."""
 
     async def _enter(self, call: str) -> str:
         self.calls.append(call)
@@ -43,6 +46,9 @@ class FakeMesh:
             await asyncio.sleep(60)
         if call in self.faults:
             raise self.faults[call]
+        marks = staleness()
+        if marks is not None:
+            marks.ms = max(marks.ms, self.stale.get(call, 0))
         return self.missing.get(call, "")
 
     def down(self, *calls: str) -> None:

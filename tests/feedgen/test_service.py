@@ -205,6 +205,28 @@ def test_bad_requests_are_refused_with_what_to_do(
     serve(mesh, log, test)
 
 
+def test_answer_says_for_how_long_the_log_was_silent_and_is_complete_all_the_same(
+    mesh: FakeMesh, log: Log
+) -> None:
+    mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
+    mesh.stale = {"followed_boards": 2_500, "retrieve": 4_000}
+
+    async def test(call: Call) -> None:
+        stale = await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=True))
+        assert stale.complete
+        assert stale.items
+        assert stale.stale_ms == 4_000
+        marks = {stage.stage: stage.stale_ms for stage in stale.stages}
+        assert (marks["graph"], marks["retrieve"]) == (2_500, 4_000)
+        assert {stage for stage, mark in marks.items() if mark} == {"graph", "retrieve"}
+        mesh.stale = {}
+        fresh = await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=True))
+        assert fresh.stale_ms == 0
+        assert not any(stage.stale_ms for stage in fresh.stages)
+
+    serve(mesh, log, test)
+
+
 def test_cursor_fault_keeps_its_class_across_the_wire(mesh: FakeMesh, log: Log) -> None:
     async def test(call: Call) -> None:
         with pytest.raises(InvalidCursor):

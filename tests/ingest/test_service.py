@@ -119,7 +119,7 @@ def _publish_within(log: MemoryLog, seconds: float) -> None:
 
 
 def test_a_deadline_while_queued_takes_the_events_back() -> None:
-    with pytest.raises(TooLate, match="they were not written"):
+    with pytest.raises(TooLate, match="the events were not written"):
         _publish_within(StuckLog(running=False), 0.01)
 
 

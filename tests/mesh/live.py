@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.connection import Connection
-from services.cli.mesh.layout import SERVICES, Layout, Process
+from services.cli.mesh.layout import FOLLOWING, SERVICES, Layout, Process
 from services.cli.mesh.readiness import Watcher
 from services.cli.mesh.supervisor import Supervisor
 from services.cli.options import config_dir
@@ -39,6 +40,28 @@ SMALL: Final = {
 """Told to every process: several meshes share a small machine."""
 
 
+KAFKA_BROKERS: Final = "FEEDMESH_TEST_MESH_KAFKA"
+"""Names brokers when the meshes of this run are to have their logs in Kafka."""
+
+
+def log_environment(bootstrap: str = "", *, prefix: str = "") -> dict[str, str]:
+    """What every process is told of its log: in Kafka at `bootstrap`, or what the run was started with."""
+    bootstrap = bootstrap or os.environ.get(KAFKA_BROKERS, "")
+    if not bootstrap:
+        return {}
+    told = {
+        "LOG_KIND": "kafka",
+        "KAFKA__CONNECTION__BOOTSTRAP": bootstrap,
+        "KAFKA__CONNECTION__TOPIC_PREFIX": prefix or f"mesh-{uuid.uuid4().hex[:8]}.",
+    }
+    owners = {"INGEST": "", **{service.upper(): "FOLLOWER__" for service in FOLLOWING}}
+    return {
+        f"FEEDMESH_{service}__{inside}{key}": value
+        for service, inside in owners.items()
+        for key, value in told.items()
+    }
+
+
 class LiveMesh:
     """One mesh in a folder of its own."""
 
@@ -51,7 +74,7 @@ class LiveMesh:
     ) -> None:
         self.layout = Layout.create(folder, ports=None, hosts=hosts or {})
         self._supervisor = Supervisor(self.layout, config_dir=config_dir())
-        self._environment = {**SMALL, **(environment or {})}
+        self._environment = {**SMALL, **log_environment(), **(environment or {})}
         self._watcher = Watcher(self.layout.processes)
         self._daemon: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None

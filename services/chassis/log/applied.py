@@ -1,7 +1,8 @@
 """What is applied so far, and the readers that wait for more.
 
 The follower's thread advances it, any thread waits. The fast path (already applied) takes no lock: a
-position is one dict entry that only grows.
+position is one dict entry that only grows. A lost partition (`shards/lost.py`) is waited for by nobody: who
+names it is refused at once, also where its offset was applied, because the log may have begun anew there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from services.chassis.errors import FeedmeshError, StaleReplica, TokenAhead
 from services.chassis.log.follower_metrics import FollowerMetrics
 from services.chassis.log.log import Chunk, LogReader, Positions, TopicPartition
 from services.chassis.log.token import Token
+from services.chassis.shards.lost import LostPartition
 
 
 class Applied:
@@ -26,6 +28,7 @@ class Applied:
         self._positions: Positions = {}
         self._ends: Positions = {}
         self._lag: dict[str, int] = {}
+        self._lost: dict[TopicPartition, LostPartition] = {}
         # What is left of the end offsets of the first contact; None before it.
         self._first_ends: Positions | None = None
         self._advanced = threading.Condition()
@@ -33,8 +36,14 @@ class Applied:
 
     @property
     def positions(self) -> Positions:
-        """A copy: next offset by owned partition."""
-        return dict(self._positions)
+        """A copy: next offset by partition that is followed, so without those that are lost."""
+        lost = self._lost
+        return {place: offset for place, offset in self._positions.items() if place not in lost}
+
+    @property
+    def follows_any(self) -> bool:
+        """Whether there is a partition to follow."""
+        return len(self._lost) < len(self._positions)
 
     @property
     def lag(self) -> dict[str, int]:
@@ -43,11 +52,15 @@ class Applied:
 
     @property
     def caught_up(self) -> bool:
-        """The end offsets of the first contact are applied."""
-        return self._first_ends is not None and not self._first_ends
+        """The end offsets of the first contact are applied, where they were not lost; never when all are."""
+        if self._first_ends is None or self._first_ends:
+            return False
+        return not self._lost or self.follows_any
 
-    def begin(self, *, log_id: str, positions: Positions, ends: Positions) -> None:
-        """The first contact with the log: where the store stands, and where the log ends."""
+    def begin(
+        self, *, log_id: str, positions: Positions, ends: Positions, lost: Sequence[LostPartition] = ()
+    ) -> None:
+        """The first contact with the log: where the store stands, where the log ends, what is lost."""
         with self._advanced:
             self._positions = dict(positions)
             self._ends = dict(ends)
@@ -55,11 +68,19 @@ class Applied:
             for place, end in ends.items():
                 self._lag[place[0]] += max(0, end - positions[place])
             self._first_ends = {place: end for place, end in ends.items() if positions[place] < end}
+            self._give_up(lost)
             self.log_id = log_id
             self._metrics.caught_up.set(self.caught_up)
             self._advanced.notify_all()
         for topic, lag in self._lag.items():
             self._metrics.lag.labels(topic).set(lag)
+
+    def lose(self, lost: Sequence[LostPartition]) -> None:
+        """These partitions are followed no longer: refuse the readers that wait for them, and later ones."""
+        with self._advanced:
+            self._give_up(lost)
+            self._metrics.caught_up.set(self.caught_up)
+            self._advanced.notify_all()
 
     def advance(self, chunks: Sequence[Chunk]) -> None:
         """The chunks are applied and written: wake the readers that waited for them."""
@@ -76,7 +97,7 @@ class Applied:
                     place = (chunk.topic, chunk.partition)
                     if self._first_ends.get(place, chunk.next_offset + 1) <= chunk.next_offset:
                         del self._first_ends[place]
-                self._metrics.caught_up.set(not self._first_ends)
+                self._metrics.caught_up.set(self.caught_up)
             self._advanced.notify_all()
 
     def wait_token(self, token: Token, *, timeout_s: float) -> None:
@@ -93,10 +114,13 @@ class Applied:
         if not self.log_id:
             self._wait_contact(deadline)
         missing = self._missing(positions)
+        # After the look at the positions: what is lost in between is seen here.
+        self._check_lost(positions)
         if not missing:
             return
         with self._advanced:
             while missing:
+                self._check_lost(positions)
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._advanced.wait(left):
                     break
@@ -105,6 +129,20 @@ class Applied:
         if missing:
             self._metrics.stale_reads.inc()
             self._refuse(missing, timeout_s)
+
+    def _give_up(self, lost: Sequence[LostPartition]) -> None:
+        for partition in lost:
+            place = (partition.topic, partition.partition)
+            self._lag[partition.topic] -= max(0, self._ends[place] - self._positions[place])
+            self._lost[place] = partition
+            if self._first_ends is not None:
+                self._first_ends.pop(place, None)
+
+    def _check_lost(self, positions: Positions) -> None:
+        if self._lost:
+            for place in positions:
+                if place in self._lost:
+                    raise self._lost[place].refusal()
 
     def _wait_contact(self, deadline: float) -> None:
         with self._advanced:
@@ -151,7 +189,7 @@ class Applied:
             with self._advanced:
                 for number, end in enumerate(ends):
                     known = (topic, number)
-                    if end > self._ends.get(known, end):
+                    if known not in self._lost and end > self._ends.get(known, end):
                         position = self._positions[known]
                         self._lag[topic] += end - max(self._ends[known], position)
                         self._ends[known] = end

@@ -141,6 +141,11 @@ class EmbeddedLog:
         except FutureTimeout:
             raise LogUnavailable("the dead letter was not durable in time; try again") from None
 
+    @property
+    def trouble(self) -> str:
+        """None that lasts: a disk that fails or is full is said to each publish as it comes."""
+        return ""
+
     def trim(self, positions: Positions) -> None:
         """See `Log.trim`. Blocks until it is durable."""
         for topic, partition in positions:
@@ -231,12 +236,9 @@ class EmbeddedLog:
         by_topic: dict[str, int] = {}
         for (topic, _), span in spans.items():
             by_topic[topic] = by_topic.get(topic, 0) + len(span.values)
+        metrics.committed(by_topic, requests=len(group), size_bytes=size)
         for topic, count in by_topic.items():
-            metrics.records.labels(topic).inc(count)
             metrics.end_offset.labels(topic).inc(count)
-        metrics.group_records.observe(sum(by_topic.values()))
-        metrics.group_requests.observe(len(group))
-        metrics.bytes.inc(size)
         metrics.recent_bytes.set(self._recent.size_bytes)
 
     def _gauge_offsets(self) -> None:

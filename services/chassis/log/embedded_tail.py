@@ -57,6 +57,11 @@ class EmbeddedTail:
             if chunks or (not self._behind and time.monotonic() >= deadline):
                 return chunks
 
+    @property
+    def silent_s(self) -> float:
+        """See `Tail.silent_s`."""
+        return 0.0
+
     def close(self) -> None:
         """See `Tail.close`."""
         self._closed = True

@@ -6,10 +6,12 @@
 One thread, the only writer of its store; kill -9 at any moment repeats nothing and loses nothing, because
 offset, recent ids and data are one atomic batch. A log that is away, a full disk: tried again, with reads
 going on; the view's memory is then one batch ahead of the disk, so the very same batch is written until
-it succeeds. What cannot be cured by waiting ends the process with its reason (`on_fatal`): a log of
-another identity, offsets that were trimmed, a view that fails in `apply`, too many failed writes.
+it succeeds. A partition that the log no longer has from where the view is: its shards are refused, the
+others go on (`shards/lost.py`). What neither waiting nor that cures ends the process with its reason
+(`on_fatal`): a log of another identity, a view that fails in `apply`, too many failed writes.
 Dead letters may come twice (a crash between letter and batch), never not at all.
-Where next: `view.py` (what a service writes), `applied.py` (readers that wait), `records.py` (parsing).
+Where next: `view.py` (what a service writes), `applied.py` (readers that wait), `records.py` (parsing),
+`losses.py`, `silence.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import (
     BadRequest,
     Exhausted,
+    FeedmeshError,
     OffsetOutOfRange,
     StorageFault,
     TooLate,
@@ -35,8 +38,16 @@ from services.chassis.log.dedup import RecentIds
 from services.chassis.log.follower_config import FollowerConfig
 from services.chassis.log.follower_metrics import FollowerMetrics
 from services.chassis.log.log import Chunk, LogReader, Positions, Tail
-from services.chassis.log.offsets import check_log_id, first_positions, owned_places, put_offsets
+from services.chassis.log.losses import Losses, lost_by
+from services.chassis.log.offsets import (
+    check_log_id,
+    first_positions,
+    lost_partitions,
+    owned_places,
+    put_offsets,
+)
 from services.chassis.log.records import Decoded, Poison, RecordReader, dead_letter
+from services.chassis.log.silence import Silence
 from services.chassis.log.token import Token
 from services.chassis.log.view import View
 from services.chassis.shards.owned import OwnedShards
@@ -70,6 +81,7 @@ class Follower:
         clock: Clock,
         service: str = "",
         on_fatal: Callable[[BaseException], None] | None = None,
+        on_all_lost: Callable[[FeedmeshError], None] | None = None,
     ) -> None:
         self._log = log
         self._store = store
@@ -80,16 +92,20 @@ class Follower:
         self._clock = clock
         self._service = service or type(view).__module__.removeprefix("services.").partition(".")[0]
         self._on_fatal = on_fatal or _exit
+        self._losses = Losses(owned, metrics, on_all_lost=on_all_lost)
         self._logger = structlog.get_logger(component="follower")
         self._applied = Applied(log, metrics)
         self._reader: RecordReader | None = None
         self._recent: RecentIds | None = None
         self._stopping = threading.Event()
         self._tail: Tail | None = None
+        self._silence = Silence(clock, stale_after_ms=config.stale_after_ms)
+        metrics.log_silent.set_function(lambda: self._silence.seconds)
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
     def start(self) -> None:
         """Begin to follow, on a thread of its own. Returns at once, also when the log is away."""
+        self._silence.broken()
         self._thread.start()
 
     def stop(self) -> None:
@@ -109,6 +125,7 @@ class Follower:
         Raises:
             StaleReplica: not applied in time; another replica may be further.
             TokenAhead: not applied in time, and the log itself does not reach so far.
+            ShardLost: a partition that they name is lost here; at once.
         """
         self._applied.wait(positions, timeout_s=timeout_s)
 
@@ -120,12 +137,27 @@ class Follower:
         self._applied.wait_token(Token.decode(token), timeout_s=timeout_s)
 
     def caught_up(self) -> bool:
-        """The end offsets that the log had at the first contact are applied. False before the contact."""
+        """The end offsets that the log had at the first contact are applied. False before the contact.
+
+        What is lost is not waited for; when everything is, this is never true.
+        """
         return self._applied.caught_up
+
+    def stale_ms(self) -> int:
+        """0 while the log was heard of within `stale_after_ms`, else for how long it has been silent."""
+        return self._silence.stale_ms()
+
+    @property
+    def log_silent_s(self) -> float:
+        """Seconds since this follower last knew that it hears from the log; from the start before it did.
+
+        0.0 when there is nothing to follow.
+        """
+        return self._silence.seconds
 
     @property
     def positions(self) -> Positions:
-        """Next offset to apply, by owned partition; empty before the first contact with the log. A copy."""
+        """Next offset to apply, by followed partition; empty before the first contact. A copy."""
         return self._applied.positions
 
     @property
@@ -141,14 +173,14 @@ class Follower:
     def _run(self) -> None:
         try:
             self._retry_log(self._begin)
-            if not self._applied.positions:
-                # A host without shards yet has nothing to follow, and a log refuses an empty tail.
-                return
-            while True:
+            while self._applied.follows_any:
                 # Only the log is waited for here: a store that fails for good must not look like a log
                 # that is away, or its batch would be skipped.
                 for piece in self._pieces(self._retry_log(self._poll)):
                     self._apply(piece)
+            # A host without shards yet, or with none left, has nothing to follow, and a log refuses an empty
+            # tail.
+            self._silence.end()
         except _Stopped:
             return
         except Exception as fault:
@@ -163,6 +195,7 @@ class Follower:
         check_log_id(store, log.log_id)
         places = owned_places(self._view.topics, partitions=log.topics, owned=self._owned)
         positions = first_positions(store, log, places, begin_trimmed=self._config.begin_trimmed)
+        lost = lost_partitions(log, positions)
         ends = {topic: log.end_offsets(topic) for topic in self._view.topics}
         recent = RecentIds(places, window=self._config.dedup_window)
         recent.load(store)
@@ -175,16 +208,29 @@ class Follower:
             recent=recent,
             metrics=self._metrics,
         )
+        self._silence.broken()
+        # The door first: what is lost must not be served between here and there.
+        self._losses.refuse(lost)
         self._applied.begin(
-            log_id=log.log_id, positions=positions, ends={place: ends[place[0]][place[1]] for place in places}
+            log_id=log.log_id,
+            positions=positions,
+            ends={place: ends[place[0]][place[1]] for place in places},
+            lost=lost,
         )
 
     def _poll(self) -> list[Chunk]:
         """What the log has next. A new tail after every failure, from what is applied."""
         if self._tail is None:
             self._tail = self._log.tail(self._applied.positions)
+            self._silence.listen(self._tail)
         try:
             return self._tail.poll(timeout_ms=self._config.poll_ms)
+        except OffsetOutOfRange as fault:
+            self._close_tail()
+            lost = lost_by(fault, self._log, self._applied.positions)
+            self._losses.refuse(lost)
+            self._applied.lose(lost)
+            return []
         except _TRANSIENT:
             self._close_tail()
             raise
@@ -267,8 +313,6 @@ class Follower:
             self._check_stopping()
             try:
                 return call()
-            except OffsetOutOfRange:
-                raise
             except _TRANSIENT as fault:
                 self._check_stopping()
                 attempt += 1
@@ -287,6 +331,7 @@ class Follower:
             raise _Stopped
 
     def _close_tail(self) -> None:
+        self._silence.listen_no_more()
         tail, self._tail = self._tail, None
         if tail is not None:
             tail.close()

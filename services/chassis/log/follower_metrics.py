@@ -42,6 +42,17 @@ class FollowerMetrics:
             ["topic"],
             registry=registry,
         )
+        self.lost = Gauge(
+            "feedmesh_follower_lost_partitions",
+            "Partitions whose next record the log no longer has: reads of their shards are refused.",
+            ["topic"],
+            registry=registry,
+        )
+        self.log_silent = Gauge(
+            "feedmesh_follower_log_silent_seconds",
+            "Time since the follower last knew that it hears from the log.",
+            registry=registry,
+        )
         self.event_to_applied = Histogram(
             "feedmesh_follower_event_to_applied_seconds",
             "Event time to readable, of the oldest event of each applied batch.",

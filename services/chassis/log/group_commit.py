@@ -1,7 +1,7 @@
 """Group commit: one thread takes all publishes that wait and makes them durable with one sync.
 
 While a sync runs (1 to 10 ms), new publishes gather; the next group takes them all. So a busy log pays
-one fsync for hundreds of publishes, and an idle one adds no wait: there is no linger.
+one fsync for hundreds of publishes, and an idle one adds no wait, unless `group_wait_s` asks for one.
 Owns the bounded queue and the futures; what "commit" means is the log's. Refuses what does not fit in the
 queue (QueueFull), at once: a longer queue would only move the deadline faults later.
 """
@@ -9,6 +9,7 @@ queue (QueueFull), at once: a longer queue would only move the deadline faults l
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.chassis.errors import LogUnavailable, QueueFull
-from services.chassis.log.embedded_metrics import LogMetrics
+from services.chassis.log.group_metrics import GroupMetrics
 from services.chassis.log.log import NewRecord, Positions
 
 
@@ -38,6 +39,8 @@ class GroupLimits:
     group_bytes_max: int
     queue_records_max: int
     queue_bytes_max: int
+    group_wait_s: float = 0.0
+    """How long the first publish of a group waits for company, where a commit is dear."""
 
 
 Commit = Callable[[list[Pending]], list[Positions]]
@@ -47,7 +50,7 @@ Commit = Callable[[list[Pending]], list[Positions]]
 class GroupCommit:
     """The queue and the thread. `close` commits what waits."""
 
-    def __init__(self, commit: Commit, *, limits: GroupLimits, metrics: LogMetrics) -> None:
+    def __init__(self, commit: Commit, *, limits: GroupLimits, metrics: GroupMetrics) -> None:
         self._commit = commit
         self._limits = limits
         self._metrics = metrics
@@ -124,6 +127,7 @@ class GroupCommit:
                     return []
                 self._changed.wait()
             queue = self._queue
+            self._gather()
             first = queue.popleft()
             group, records, size = [first], len(first.records), first.size_bytes
             while queue and first.task is None and queue[0].task is None:
@@ -136,6 +140,16 @@ class GroupCommit:
                 self._records -= len(pending.records)
                 self._bytes -= pending.size_bytes
         return group
+
+    def _gather(self) -> None:
+        """With the lock held: give others `group_wait_s` to join, unless a group is full already."""
+        limits = self._limits
+        until = time.monotonic() + limits.group_wait_s
+        while self._records < limits.group_records_max and self._bytes < limits.group_bytes_max:
+            left = until - time.monotonic()
+            if left <= 0 or self._closed:
+                return
+            self._changed.wait(left)
 
     def _settle(self, group: list[Pending]) -> None:
         task = group[0].task

@@ -60,8 +60,18 @@ class Tail(Protocol):
         Blocks up to `timeout_ms`. A record larger than the byte limit still comes, alone.
 
         Raises:
-            OffsetOutOfRange: a position was trimmed, or lies beyond the end (another log, or lost data).
+            OffsetOutOfRange: a position was trimmed, or lies beyond the end. Facts `topic` and `partition`
+                say which; without them all positions mean nothing here (another log).
             LogUnavailable: the log cannot be reached, or was closed. Open a new tail at the same positions.
+        """
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the partition that was heard of least recently gave a sign of life; any thread.
+
+        A record, or word that there is none. 0.0 for a log in this process. Infinite until every partition
+        gave one: a tail that was just opened knows nothing, whatever its predecessor heard.
         """
         ...
 
@@ -120,6 +130,11 @@ class Log(LogReader, Protocol):
             LimitExceeded: the records alone are larger than one write may be.
             ValueError: a topic or partition that does not exist (a fault of the caller's).
         """
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing becomes durable at present, for people; empty when all is well. Does not block."""
         ...
 
     def trim(self, positions: Positions) -> None:

@@ -91,6 +91,11 @@ class MemoryLog:
         """Append to `dead-letters`."""
         self.publish([NewRecord(DEAD_LETTERS, 0, letter)])
 
+    @property
+    def trouble(self) -> str:
+        """Memory has none."""
+        return ""
+
     def trim(self, positions: Positions) -> None:
         """Forget what lies before these offsets."""
         with self._changed:
@@ -165,6 +170,11 @@ class MemoryTail:
     def poll(self, *, timeout_ms: int) -> list[Chunk]:
         """See `Tail.poll`."""
         return self._log._poll(self, timeout_ms)
+
+    @property
+    def silent_s(self) -> float:
+        """See `Tail.silent_s`."""
+        return 0.0
 
     def close(self) -> None:
         """Wake a blocked poll, which raises LogUnavailable."""

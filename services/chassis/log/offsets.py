@@ -4,8 +4,8 @@
     "log_id"                              ->  identity of the log that the offsets belong to
     "offset|" topic "|" partition >H      ->  next offset to apply >Q
 
-Refuses a store of another log, and offsets that the log has trimmed: both mean data that is missing, and
-waiting does not bring it.
+Refuses a store of another log, whose offsets mean nothing. Offsets that the log does not have any more are
+found here, by partition, and refused by who serves (`shards/lost.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
-from services.chassis.errors import DataLoss, Internal, OffsetOutOfRange
+from services.chassis.errors import DataLoss, Internal
 from services.chassis.log.log import Chunk, LogReader, Positions, TopicPartition
+from services.chassis.shards.lost import LostPartition
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage.batch import Batch
 from services.chassis.storage.store import Store
@@ -64,29 +65,43 @@ def owned_places(
 def first_positions(
     store: Store, log: LogReader, places: Iterable[TopicPartition], *, begin_trimmed: bool
 ) -> Positions:
-    """Where to go on: the stored offset, or the log's beginning.
+    """Where to go on: the stored offset, or 0, or with `begin_trimmed` the log's beginning.
 
-    Raises OffsetOutOfRange when what comes next was trimmed, or the log ends before it.
+    Whether the log still has it, `lost_partitions` tells.
     """
     begins: dict[str, list[int]] = {}
-    ends: dict[str, list[int]] = {}
     positions: Positions = {}
     for place in places:
         topic, partition = place
-        if topic not in begins:
-            begins[topic], ends[topic] = log.begin_offsets(topic), log.end_offsets(topic)
-        begin, end = begins[topic][partition], ends[topic][partition]
         stored = store.get(SYSTEM, _key(place))
-        offset = _OFFSET.unpack(stored)[0] if stored is not None else begin if begin_trimmed else 0
-        if not begin <= offset <= end:
-            raise OffsetOutOfRange(
-                f"{topic}/{partition} is applied up to {offset}, the log has {begin} to {end}: restore a "
-                "newer checkpoint",
-                topic=topic,
-                partition=partition,
-            )
-        positions[place] = offset
+        if stored is not None:
+            positions[place] = _OFFSET.unpack(stored)[0]
+        elif begin_trimmed:
+            if topic not in begins:
+                begins[topic] = log.begin_offsets(topic)
+            positions[place] = begins[topic][partition]
+        else:
+            positions[place] = 0
     return positions
+
+
+def lost_partitions(log: LogReader, positions: Positions) -> list[LostPartition]:
+    """The partitions where what comes next was trimmed, or where the log ends before it; asks the log."""
+    topics = dict.fromkeys(topic for topic, _ in positions)
+    begins = {topic: log.begin_offsets(topic) for topic in topics}
+    ends = {topic: log.end_offsets(topic) for topic in topics}
+    return [
+        LostPartition(
+            topic=topic,
+            partition=partition,
+            partition_count=log.topics[topic],
+            applied=offset,
+            begin=begins[topic][partition],
+            end=ends[topic][partition],
+        )
+        for (topic, partition), offset in positions.items()
+        if not begins[topic][partition] <= offset <= ends[topic][partition]
+    ]
 
 
 def put_offsets(batch: Batch, chunks: Iterable[Chunk]) -> None:

@@ -9,6 +9,7 @@ Where next: `services/ingest/log_service.py`, the other end.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -121,6 +122,9 @@ class RemoteTail:
         self._stream = stream
         self._silence_s = silence_s
         self._heard = time.monotonic()
+        self._heard_once = False
+        # The reading thread waits for room: what it would hear lies in the connection.
+        self._full = False
         self._ready: deque[log_pb2.TailResponse] = deque()
         self._fault: FeedmeshError | None = None
         self._closed = False
@@ -149,6 +153,13 @@ class RemoteTail:
             self._changed.notify_all()
         return [_chunk(chunk) for response in responses for chunk in response.chunks]
 
+    @property
+    def silent_s(self) -> float:
+        """See `Tail.silent_s`; one stream carries all partitions. A slow reader is no silent log."""
+        if not self._heard_once:
+            return math.inf
+        return 0.0 if self._full else time.monotonic() - self._heard
+
     def close(self) -> None:
         """See `Tail.close`."""
         with self._changed:
@@ -174,12 +185,15 @@ class RemoteTail:
     def _keep(self, response: log_pb2.TailResponse) -> None:
         with self._changed:
             self._heard = time.monotonic()
+            self._heard_once = True
             if not response.chunks:
                 return
             while len(self._ready) >= _BUFFERED_MAX and not self._closed:
+                self._full = True
                 self._changed.wait()
                 # A slow reader is no silent log.
                 self._heard = time.monotonic()
+            self._full = False
             self._ready.append(response)
             self._changed.notify_all()
 

@@ -11,7 +11,7 @@ import grpc
 from services.chassis.errors import Cancelled
 from services.chassis.process import ChannelConfig
 from services.chassis.rpc.channel import channel_options, too_late
-from services.chassis.rpc.context import add_span, current
+from services.chassis.rpc.context import STALE_KEY, Staleness, add_span, current, staleness
 from services.chassis.rpc.method import Method, Request, Response, outgoing
 from services.chassis.rpc.rpc_metrics import ClientMetrics, MethodMetrics, counting_in, counting_out
 from services.chassis.rpc.status import from_rpc
@@ -52,7 +52,11 @@ class AioChannels:
         started = time.perf_counter()
         code = Cancelled.reason
         try:
-            response: Response = await multicallable(request, timeout=timeout, metadata=metadata)
+            call = multicallable(request, timeout=timeout, metadata=metadata)
+            response: Response = await call
+            marks = staleness()
+            if marks is not None:
+                _note(marks, await call.trailing_metadata())
         except grpc.RpcError as error:
             code = error.code().name
             raise from_rpc(error) from error
@@ -112,3 +116,10 @@ class AioChannels:
             )
             bound = self._calls[key] = (multicallable, metrics)
         return bound
+
+
+def _note(marks: Staleness, trailing: Any) -> None:
+    """Keep an answer's mark when it is the greatest. One that is no number is a stranger's, and no fault."""
+    for key, value in trailing or ():
+        if key == STALE_KEY and value.isdecimal():
+            marks.ms = max(marks.ms, int(value))

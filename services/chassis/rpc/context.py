@@ -1,4 +1,4 @@
-"""What a call carries along: its request id, the time left, its consistency token.
+"""What a call carries along: its request id, the time left, its consistency token; and back, how stale it is.
 
 The server's envelope sets it, the log and outgoing calls read it. A contextvar, because both worlds have
 it: grpcio runs each threaded call in a context of its own, asyncio each task.
@@ -14,6 +14,8 @@ from typing import Final
 
 REQUEST_ID_KEY: Final = "x-request-id"
 TOKEN_KEY: Final = "feedmesh-token-bin"
+STALE_KEY: Final = "feedmesh-stale-ms"
+"""In the trailing metadata of an answer whose view does not hear from the log: for how long, as text."""
 _REQUEST_ID_CHARS_MAX = 64
 
 
@@ -79,3 +81,28 @@ def add_span(path: str, address: str, *, started: float, elapsed: float, code: s
     spans = _SPANS.get()
     if spans is not None:
         spans.append(Span(path, address, started, elapsed, code))
+
+
+@dataclass(slots=True)
+class Staleness:
+    """The greatest mark among the answers that came: milliseconds without word from the log, 0 when none."""
+
+    ms: int = 0
+
+
+_STALENESS: ContextVar[Staleness | None] = ContextVar("feedmesh_staleness", default=None)
+
+
+def record_staleness() -> Staleness:
+    """Collect the marks of the answers that this context, and the tasks it starts from now on, are given.
+
+    Replaces the one before it: each stage of a request counts for itself.
+    """
+    staleness = Staleness()
+    _STALENESS.set(staleness)
+    return staleness
+
+
+def staleness() -> Staleness | None:
+    """Where marks are to be noted; None when nobody collects them."""
+    return _STALENESS.get()

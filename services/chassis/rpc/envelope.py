@@ -18,7 +18,15 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
-from services.chassis.errors import BadRequest, DataLoss, Draining, Internal, NotReady, TooLate
+from services.chassis.errors import (
+    BadRequest,
+    DataLoss,
+    Draining,
+    FeedmeshError,
+    Internal,
+    NotReady,
+    TooLate,
+)
 from services.chassis.process import ProcessConfig
 from services.chassis.rpc.context import (
     REQUEST_ID_KEY,
@@ -55,13 +63,24 @@ class Phase(Enum):
     STARTING = 0
     SERVING = 1
     DRAINING = 2
+    REFUSING = 3
 
 
 class Envelope:
-    """The shared steps of one server. `phase` is set by the lifecycle."""
+    """The shared steps of one server. `phase` is set by the lifecycle; before REFUSING, `refusal`."""
 
-    def __init__(self, config: ProcessConfig, *, gate: Gate | None, log: Any = None) -> None:
+    def __init__(
+        self,
+        config: ProcessConfig,
+        *,
+        gate: Gate | None,
+        stale_ms: Callable[[], int] | None = None,
+        log: Any = None,
+    ) -> None:
         self.phase = Phase.STARTING
+        self.refusal: FeedmeshError | None = None
+        self.stale_ms = stale_ms
+        """For how long the log has been silent, when answers are to say so; else 0. None: never."""
         self._gate = gate
         self._log = log if log is not None else structlog.get_logger()
         self._reserve_s = config.deadline_reserve_ms / 1000
@@ -71,12 +90,12 @@ class Envelope:
     def begin(self, metadata: Iterable[Any], seconds_left: float | None, *, streaming: bool = False) -> None:
         """Enter the call's context and check that it may start. Blocks in the gate only.
 
-        Raises NotReady, Draining, TooLate, and what the gate raises.
+        Raises NotReady, Draining, `refusal`, TooLate, and what the gate raises.
         """
         call = self._context(metadata, seconds_left, streaming=streaming)
         enter(call)
         if self.phase is not Phase.SERVING:
-            raise _refusal(self.phase)
+            raise self._not_serving()
         left_s = call.seconds_left()
         if left_s is not None and left_s <= 0:
             raise TooLate("too little time is left to answer; send a longer deadline")
@@ -87,7 +106,7 @@ class Envelope:
     def check_open(self) -> None:
         """Between two messages of a stream: raises Draining when it should end."""
         if self.phase is Phase.DRAINING:
-            raise _refusal(self.phase)
+            raise self._not_serving()
 
     def failure(self, method: str, error: BaseException) -> RpcStatus:
         """The status for `error`; logs what its caller is not told."""
@@ -95,6 +114,15 @@ class Envelope:
             self._log.error("call failed", method=method, exc_info=error)
         call = current()
         return to_rpc(error, request_id=call.request_id if call else "")
+
+    def _not_serving(self) -> FeedmeshError:
+        phase, refusal = self.phase, self.refusal
+        if phase is Phase.DRAINING:
+            return Draining("this replica is stopping; ask another")
+        if phase is Phase.REFUSING and refusal is not None:
+            # Not the one instance: threads that raise it would grow its trace.
+            return type(refusal)(refusal.message, **refusal.facts)
+        return NotReady("this replica is starting; ask another, or wait")
 
     def _context(
         self, metadata: Iterable[Any], seconds_left: float | None, *, streaming: bool
@@ -129,9 +157,3 @@ def check_readable(request: Any) -> None:
     """Raises BadRequest for UNREADABLE."""
     if request is UNREADABLE:
         raise BadRequest("the request's bytes are not a message of this method; send it as its proto says")
-
-
-def _refusal(phase: Phase) -> NotReady | Draining:
-    if phase is Phase.DRAINING:
-        return Draining("this replica is stopping; ask another")
-    return NotReady("this replica is starting; ask another, or wait")

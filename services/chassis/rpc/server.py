@@ -24,6 +24,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.chassis.errors import Cancelled, QueueFull
 from services.chassis.process import KEEPALIVE_MARGIN, METADATA_BYTES_MAX, ProcessConfig
+from services.chassis.rpc.context import STALE_KEY
 from services.chassis.rpc.envelope import SYSTEM_PREFIXES, Envelope, check_readable, reading
 from services.chassis.rpc.reflection import enable_reflection
 from services.chassis.rpc.rpc_metrics import MethodMetrics, ServerMetrics, counting_in, counting_out
@@ -216,11 +217,15 @@ class _EnvelopeInterceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]
 def _unary(
     envelope: Envelope, method: str, metrics: MethodMetrics, inner: Callable[[Any, Any], Any]
 ) -> Callable[[Any, Any], Any]:
+    stale = envelope.stale_ms
+
     def call(request: Any, context: Any) -> Any:
         code = "OK"
         try:
             envelope.begin(context.invocation_metadata(), context.time_remaining())
             check_readable(request)
+            if stale is not None and (stale_ms := stale()):
+                context.set_trailing_metadata(((STALE_KEY, str(stale_ms)),))
             return inner(request, context)
         except Exception as error:  # noqa: BLE001  every error becomes a status, here
             status = envelope.failure(method, error)

@@ -1,9 +1,10 @@
 """The one table between errors and gRPC, both ways.
 
 Out: code, message, and google.rpc.Status details: `ErrorInfo` (reason, facts) and, when exhausted,
-`RetryInfo`. Back: the class with that reason, so a client raises what it would have raised locally; a
-status without our `ErrorInfo` (made by gRPC itself, or by a stranger) becomes the class of its code.
-An unknown exception is INTERNAL with a fixed text: its message may hold anything, so it goes to the log.
+`RetryInfo`; a loss that waiting does not cure also tells gRPC not to retry. Back: the class with that reason,
+so a client raises what it would have raised locally; a status without our `ErrorInfo` (made by gRPC itself,
+or by a stranger) becomes the class of its code. An unknown exception is INTERNAL with a fixed text: its
+message may hold anything, so it goes to the log.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ CODES: Final[dict[type[FeedmeshError], grpc.StatusCode]] = {
     errors.ConfigFaults: grpc.StatusCode.INTERNAL,
 }
 """Branch of the tree → code. A subclass has its nearest ancestor's."""
+
+_DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
+"""Told to gRPC's own retries, which would ask the same host again."""
 
 _CLASSES: Final[dict[grpc.StatusCode, type[FeedmeshError]]] = {
     # Reversed, so that the first class of a code wins: Internal, not PoisonRecord.
@@ -72,7 +76,10 @@ def to_rpc(error: BaseException, *, request_id: str = "") -> RpcStatus:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(error.retry_after_ms)
         status.details.add().Pack(retry)
-    return RpcStatus(code, message, rpc_status.to_status(status).trailing_metadata)
+    trailing = rpc_status.to_status(status).trailing_metadata
+    if isinstance(error, errors.ShardLost):
+        trailing = (*trailing, _DO_NOT_RETRY)
+    return RpcStatus(code, message, trailing)
 
 
 def from_rpc(error: Any) -> FeedmeshError:

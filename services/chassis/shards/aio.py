@@ -28,6 +28,7 @@ from services.chassis.shards.routing import (
     Request,
     Response,
     RouterMetrics,
+    parted,
 )
 
 
@@ -136,11 +137,19 @@ class _Calls:
         return [answer for task in tasks for answer in task.result()]
 
     async def _ask(self, call: HostRows, tried: frozenset[str]) -> list[HostAnswer[Any]]:
-        tried |= {call.host.address}
+        asked = tried | {call.host.address}
         try:
-            return [await self._hedged(call, tried)]
+            return [await self._hedged(call, asked)]
         except FeedmeshError as error:
-            return await self._fail_over(call, tried, error)
+            away, again = parted(error, call, self.shards)
+            if again is None:
+                return await self._fail_over(away, asked, error)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._ask(again, tried)),
+                    group.create_task(self._fail_over(away, asked, error)),
+                ]
+            return [answer for task in tasks for answer in task.result()]
 
     async def _fail_over(
         self, call: HostRows, tried: frozenset[str], error: FeedmeshError

@@ -14,12 +14,14 @@ from services.chassis.errors import (
     Draining,
     FeedmeshError,
     NotReady,
+    ShardLost,
     StaleReplica,
     TooLate,
     Unavailable,
     WrongShard,
 )
 from services.chassis.process import ChannelConfig
+from services.chassis.shards.lost import LOST, WHOLE_HOST
 
 
 class HostHealth:
@@ -52,7 +54,7 @@ class HostHealth:
 
     def failed(self, address: str, error: FeedmeshError) -> None:
         """The host failed with `error`; errors that do not speak of the host's health count as answers."""
-        if isinstance(error, StaleReplica):
+        if _of_some_rows(error):
             return
         if isinstance(error, TooLate):
             with self._lock:
@@ -78,6 +80,13 @@ class HostHealth:
             self._unhealthy = frozenset(self._until)
 
 
+def _of_some_rows(error: FeedmeshError) -> bool:
+    """Whether the host refused what the call wanted, and would answer others."""
+    if isinstance(error, ShardLost):
+        return error.facts.get(LOST) != WHOLE_HOST
+    return isinstance(error, StaleReplica)
+
+
 def another_may_answer(error: FeedmeshError, *, idempotent: bool) -> bool:
     """Whether the next replica is worth asking: this one is down, behind, or (by an old map) not the owner.
 
@@ -85,5 +94,5 @@ def another_may_answer(error: FeedmeshError, *, idempotent: bool) -> bool:
     idempotent goes on only after a refusal at the door: a broken connection may hide that it was executed.
     """
     if not idempotent:
-        return isinstance(error, (Draining, NotReady, WrongShard))
+        return isinstance(error, (Draining, NotReady, ShardLost, WrongShard))
     return isinstance(error, (Unavailable, WrongShard))

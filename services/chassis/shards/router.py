@@ -29,6 +29,7 @@ from services.chassis.shards.routing import (
     Request,
     Response,
     RouterMetrics,
+    parted,
 )
 
 
@@ -176,7 +177,10 @@ class _Calls:
             self._answers.append(HostAnswer(host, rows, response, None))
 
     def _fail_over(self, flight: _Flight, error: FeedmeshError) -> None:
-        left = flight.call.rows
+        away, again = parted(error, flight.call, self._shards)
+        if again is not None:
+            self._send([again], flight.tried)
+        left = away.rows
         if self._choices.again(error, self._segment, flight.tried, idempotent=self._method.idempotent):
             calls, left = self._choices.next(self._segment, self._shards, left, flight.tried)
             self._metrics.failovers.labels(self._segment.name).inc(len(calls))

@@ -20,6 +20,7 @@ from services.chassis.ids import ShardScheme, shards_of
 from services.chassis.process import ProcessConfig
 from services.chassis.rpc.context import current
 from services.chassis.shards.health import HostHealth, another_may_answer
+from services.chassis.shards.lost import lost_rows
 from services.chassis.shards.map import Host, Segment
 from services.chassis.shards.plan import HostRows, plan_shards
 from services.chassis.shards.watch import WatchedShardMap
@@ -57,6 +58,20 @@ def raise_first_error(answers: Iterable[HostAnswer[Response]]) -> None:
     for answer in answers:
         if answer.error is not None:
             raise answer.error
+
+
+def parted(
+    error: FeedmeshError, call: HostRows, shards: NDArray[np.uint32]
+) -> tuple[HostRows, HostRows | None]:
+    """Of a call that failed: what its host is not to be asked for again, and what it would answer.
+
+    A host refuses a call for the sake of one lost shard; without a second replica the rows of its other
+    shards would be lost with it. The second part has fewer rows than the call, so asking again ends.
+    """
+    lost = lost_rows(error, shards[call.rows])
+    if lost is None or lost.all():
+        return call, None
+    return HostRows(call.host, call.rows[lost]), HostRows(call.host, call.rows[~lost])
 
 
 class RouterMetrics:

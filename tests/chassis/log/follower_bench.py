@@ -38,6 +38,7 @@ class WeatheredLog(MemoryLog):
         super().__init__(TOPICS, offset_step=offset_step, log_id=log_id)
         self.away = threading.Event()
         self.letters_refused = 0
+        self.silent_s = 0.0
         self.polled: list[int] = []
 
     def end_offsets(self, topic: str) -> list[int]:
@@ -72,6 +73,10 @@ class WeatheredTail:
         self._log.polled.append(sum(len(chunk.values) for chunk in chunks))
         return chunks
 
+    @property
+    def silent_s(self) -> float:
+        return self._log.silent_s
+
     def close(self) -> None:
         self._tail.close()
 
@@ -87,6 +92,9 @@ class Bench:
     registry: CollectorRegistry = field(default_factory=new_registry)
     fatal: list[BaseException] = field(default_factory=list)
     died: threading.Event = field(default_factory=threading.Event)
+    clock: FakeClock = field(default_factory=FakeClock)
+    refusals: list[BaseException] = field(default_factory=list)
+    all_lost: threading.Event = field(default_factory=threading.Event)
 
     def open(self, view_class: type[KeepingView] = KeepingView, topics: Sequence[str] = ("pins",)) -> None:
         self.store = FaultyStore(self.path, VIEW_FAMILIES)
@@ -99,9 +107,10 @@ class Bench:
             owned=self.owned,
             config=self.config,
             metrics=FollowerMetrics(self.registry),
-            clock=FakeClock(),
+            clock=self.clock,
             service="bench",
             on_fatal=self._die,
+            on_all_lost=self._refuse_all,
         )
 
     def start(self) -> Bench:
@@ -111,6 +120,7 @@ class Bench:
 
     def restart(self) -> None:
         self.close()
+        self.owned = OwnedShards(self.owned.num_shards, self.owned.mask, self.owned.scheme)
         self.start()
 
     def close(self) -> None:
@@ -126,6 +136,10 @@ class Bench:
 
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"feedmesh_follower_{name}", labels) or 0.0
+
+    def _refuse_all(self, refusal: BaseException) -> None:
+        self.refusals.append(refusal)
+        self.all_lost.set()
 
     def _die(self, fault: BaseException) -> None:
         self.fatal.append(fault)

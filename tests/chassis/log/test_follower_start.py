@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from services.chassis.errors import (
-    FeedmeshError,
-    OffsetOutOfRange,
-)
+from services.chassis.errors import FeedmeshError
 from services.chassis.log.follower import FollowerConfig
 from services.chassis.log.offsets import ForeignLog
 from tests.chassis.log.follower_bench import WAIT_S, Bench, WeatheredLog
@@ -26,20 +23,6 @@ def test_a_store_of_another_log_is_refused(bench: Bench) -> None:
     bench.log = WeatheredLog(log_id="another")
     bench.start()
     _dies_with(bench, ForeignLog, "follows log 'memory', this is log 'another'")
-
-
-def test_a_store_that_is_behind_the_trimmed_begin_is_refused(bench: Bench) -> None:
-    bench.start().apply(record(1))
-    bench.close()
-    bench.log.trim(bench.publish(record(2), record(3)))
-    bench.start()
-    _dies_with(bench, OffsetOutOfRange, "restore a newer checkpoint")
-
-
-def test_an_empty_store_does_not_follow_a_trimmed_log_in_silence(bench: Bench) -> None:
-    bench.log.trim(bench.publish(record(1)))
-    bench.start()
-    _dies_with(bench, OffsetOutOfRange, "restore a newer checkpoint")
 
 
 def test_an_empty_store_follows_a_trimmed_log_when_told_to(bench: Bench) -> None:

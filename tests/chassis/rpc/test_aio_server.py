@@ -22,10 +22,11 @@ from services.chassis.host import AioHost, Orchestrator
 from services.chassis.orchestrator import OrchestratorProcess
 from services.chassis.process import ChannelConfig, ProcessConfig
 from services.chassis.rpc.aio_channel import AioChannels
+from services.chassis.rpc.context import STALE_KEY, Staleness, record_staleness
 from services.chassis.rpc.envelope import Phase
 from services.chassis.rpc.rpc_metrics import ClientMetrics
 from tests.chassis.serving import Serve
-from tests.chassis.toy import ASK, COUNT, SERVICE, Toy, ToyConfig, add_toy
+from tests.chassis.toy import ASK, COUNT, SERVICE, Toy, ToyConfig, ToyFollower, add_toy
 
 REQUEST = HealthCheckRequest(service="q")
 
@@ -249,3 +250,39 @@ def test_bytes_that_are_no_message_are_the_callers_fault(tmp_path: Path, path: s
 
     asyncio.run(check())
     assert toy.asked == []
+
+
+def test_the_marks_of_answers_are_collected_and_the_greatest_counts(serve: Serve) -> None:
+    fresh, stale, staler = ToyFollower(), ToyFollower(), ToyFollower()
+    stale.stale, staler.stale = 2_500, 4_000
+    addresses = [serve(follower=follower).address for follower in (staler, fresh, stale)]
+    collected: list[Staleness] = []
+
+    async def test() -> None:
+        channels = AioChannels(ChannelConfig(timeout_ms=5_000), ClientMetrics(CollectorRegistry()))
+        try:
+            await channels.call(addresses[0], ASK, REQUEST)
+            collected.append(record_staleness())
+            await asyncio.gather(*(channels.call(address, ASK, REQUEST) for address in addresses))
+            collected.append(record_staleness())
+            await channels.call(addresses[1], ASK, REQUEST)
+        finally:
+            await channels.close()
+
+    asyncio.run(test())
+    assert [marks.ms for marks in collected] == [4_000, 0]
+
+
+@pytest.mark.parametrize("value", ["", "-1", "soon", "1.5"], ids=["empty", "negative", "words", "fraction"])
+def test_a_mark_that_is_no_number_is_passed_over(tmp_path: Path, value: str) -> None:
+    class Marking(AioToy):
+        async def ask_aio(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:
+            context.set_trailing_metadata(((STALE_KEY, value),))
+            return await super().ask_aio(request, context)
+
+    async def test(served: Running) -> None:
+        marks = record_staleness()
+        assert await served.ask() == 1
+        assert marks.ms == 0
+
+    run(Marking(), tmp_path, test)

@@ -29,6 +29,11 @@ def test_an_unavailable_host_is_asked_last_for_a_while(health: HostHealth, clock
     assert health.unhealthy() == frozenset()
 
 
+def test_a_host_that_has_lost_everything_is_asked_last(health: HostHealth) -> None:
+    health.failed("a:1", errors.ShardLost("gone", lost="all"))
+    assert health.unhealthy() == {"a:1"}
+
+
 def test_an_answer_makes_a_host_healthy_at_once(health: HostHealth) -> None:
     health.failed("a:1", errors.Unavailable("down"))
     health.answered("a:1")
@@ -49,7 +54,14 @@ def test_timeouts_count_only_in_a_row(health: HostHealth) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [errors.StaleReplica("behind"), errors.NotFound("no"), errors.QueueFull("full"), errors.WrongShard("no")],
+    [
+        errors.StaleReplica("behind"),
+        errors.ShardLost("gone", lost="16:3"),
+        errors.ShardLost("gone"),
+        errors.NotFound("no"),
+        errors.QueueFull("full"),
+        errors.WrongShard("no"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_errors_that_do_not_speak_of_the_host_leave_it_healthy(

@@ -26,7 +26,9 @@ from services.chassis.rpc.channel import Channels
 from services.chassis.rpc.method import Method
 from services.chassis.rpc.rpc_metrics import ClientMetrics
 from services.chassis.shards.aio import AioRouter
+from services.chassis.shards.lost import LostPartition
 from services.chassis.shards.map import ShardMap
+from services.chassis.shards.owned import OwnedShards
 from services.chassis.shards.router import Router
 from services.chassis.shards.routing import Choices, HostAnswer, RouterMetrics, raise_first_error
 from services.chassis.shards.watch import ShardMapMetrics, WatchedShardMap
@@ -185,6 +187,67 @@ def test_an_unavailable_replica_is_replaced_by_the_next(serve: Serve, ask: Ask, 
     assert [answer.host.address for answer in answers] == [up.address]
     assert rows_answered(answers) == [0, 1]
     assert parts.failovers() == 1
+
+
+def without(owned: OwnedShards, ids: NDArray[np.uint64]) -> Toy:
+    """A host that refuses a call for a lost shard at its door, as every leaf does."""
+
+    def answer(text: str) -> int:
+        owned.check(ids[[int(row) for row in text.split(",")]])
+        return 1
+
+    return Toy(answer)
+
+
+def lacking(*places: tuple[int, int]) -> OwnedShards:
+    owned = OwnedShards.everything(SHARDS)
+    owned.lost.replace(LostPartition("pins", number, of, applied=0, begin=9, end=9) for number, of in places)
+    return owned
+
+
+def test_only_the_lost_shards_of_a_host_are_asked_for_at_another(serve: Serve, ask: Ask) -> None:
+    ids = ids_of_shards(0, 1, 2, 5)
+    poor, whole = serve(without(lacking((1, 4)), ids)), serve()
+    answers = ask({host(poor, "z_1"): range(8), host(whole, "y_1"): range(8)}, ids)
+    assert rows_answered(answers) == [0, 1, 2, 3]
+    assert (poor.toy.asked, whole.toy.asked) == (["0,1,2,3", "0,2"], ["1,3"])
+
+
+def test_the_near_host_of_a_lost_shard_goes_on_being_asked_for_its_others(serve: Serve, ask: Ask) -> None:
+    ids = ids_of_shards(0, 1)
+    poor, whole = serve(without(lacking((1, 4)), ids)), serve()
+    hosts = {host(poor, "z_1"): range(8), host(whole, "y_1"): range(8)}
+    ask(hosts, ids)
+    assert [answer.host.address for answer in ask(hosts, ids[:1])] == [poor.address]
+
+
+def test_without_a_replica_only_the_lost_rows_fail_and_say_why(serve: Serve, ask: Ask) -> None:
+    ids = ids_of_shards(0, 1, 2, 5)
+    poor = serve(without(lacking((1, 4)), ids))
+    answers = ask({host(poor): range(8)}, ids)
+    assert rows_answered(answers) == [0, 2]
+    (failed,) = [answer for answer in answers if answer.error is not None]
+    assert failed.rows.tolist() == [1, 3]
+    with pytest.raises(errors.ShardLost, match="pins/1 is applied up to 0, the log has 9 to 9"):
+        failed.get()
+    assert poor.toy.asked == ["0,1,2,3", "0,2"], "gRPC's own retries know that it is in vain"
+
+
+def test_losses_of_two_replicas_are_no_loss_when_they_differ(serve: Serve, ask: Ask, parts: Parts) -> None:
+    ids = ids_of_shards(0, 1, 2, 3)
+    first, second = serve(without(lacking((1, 4)), ids)), serve(without(lacking((2, 4), (3, 4)), ids))
+    answers = ask({host(first, "z_1"): range(8), host(second, "y_1"): range(8)}, ids)
+    assert rows_answered(answers) == [0, 1, 2, 3]
+    assert parts.failovers() == 1
+
+
+def test_what_every_replica_has_lost_is_refused(serve: Serve, ask: Ask) -> None:
+    ids = ids_of_shards(0, 1)
+    poor = [serve(without(lacking((1, 4)), ids)) for _ in range(2)]
+    answers = ask({host(poor[0], "z_1"): range(8), host(poor[1], "y_1"): range(8)}, ids)
+    assert rows_answered(answers) == [0]
+    (failed,) = [answer for answer in answers if answer.error is not None]
+    assert isinstance(failed.error, errors.ShardLost)
 
 
 def test_a_dead_host_is_replaced_by_the_next(serve: Serve, ask: Ask) -> None:

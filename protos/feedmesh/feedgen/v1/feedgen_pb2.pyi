@@ -211,6 +211,7 @@ class GetFeedResponse(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SESSION_MS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
+    STALE_MS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """For the next page; empty when there is none."""
     complete: _builtins.bool
@@ -223,6 +224,10 @@ class GetFeedResponse(_message.Message):
     """The request id, also in the logs of all services."""
     session_ms: _builtins.int
     """The time of the session, milliseconds since 1970: later pins come in a new session."""
+    stale_ms: _builtins.int
+    """The greatest among the services that answered: for how long they have not heard from the log,
+    milliseconds. What was written since may be missing from the page. 0: up to date.
+    """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
         """Items in order."""
@@ -247,10 +252,11 @@ class GetFeedResponse(_message.Message):
         request_id: _builtins.str = ...,
         session_ms: _builtins.int = ...,
         explain: Global___Explain | None = ...,
+        stale_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "explain", b"explain", "items", b"items", "model", b"model", "request_id", b"request_id", "session_ms", b"session_ms", "source", b"source", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "explain", b"explain", "items", b"items", "model", b"model", "request_id", b"request_id", "session_ms", b"session_ms", "source", b"source", "stages", b"stages", "stale_ms", b"stale_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,6 +272,7 @@ class StageReport(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     ELAPSED_US_FIELD_NUMBER: _builtins.int
+    STALE_MS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
     """`graph`, `seen`, `signals`, `retrieve`, `score`, `select` or `display`; for popular pins also `popular`,
     `popular_seen` and `place` (their boards and owners).
@@ -276,6 +283,8 @@ class StageReport(_message.Message):
     """For people: what was missing and what was done instead. Empty when complete."""
     elapsed_us: _builtins.int
     """Time it took, microseconds."""
+    stale_ms: _builtins.int
+    """As `GetFeedResponse.stale_ms`, of the services that this stage asked itself."""
     def __init__(
         self,
         *,
@@ -283,10 +292,11 @@ class StageReport(_message.Message):
         status: Global___StageStatus.ValueType = ...,
         detail: _builtins.str = ...,
         elapsed_us: _builtins.int = ...,
+        stale_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "elapsed_us", b"elapsed_us", "stage", b"stage", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "elapsed_us", b"elapsed_us", "stage", b"stage", "stale_ms", b"stale_ms", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
