@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA_DIR ?= build/demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check bench protos clean
+.PHONY: help demo test test-kafka check bench protos clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list.
@@ -34,6 +34,9 @@ demo: $(VENV)/run.stamp  ## Start the mesh on a world of its own and print a fee
 
 test: $(VENV)/dev.stamp  ## Run the tests (ARGS= for pytest's arguments).
 	@$(BIN)/pytest $(ARGS)
+
+test-kafka: $(VENV)/dev.stamp  ## Run the log, the mesh and their faults on real Apache Kafka (Java 17 and Maven).
+	@$(BIN)/python -m tests.kafka $(ARGS)
 
 check: $(VENV)/dev.stamp  ## Lint, types, import contracts, freshness of generated code.
 	@$(BIN)/ruff check .

@@ -2,9 +2,9 @@
 
     python -m tests.kafka.ingest_that_dies MINE inside|committed [--config …]
 
-`inside`: every record of the transaction is with the brokers, the commit was not asked for. `committed`: Kafka
-has acknowledged the commit, nobody was told. It happens while the file MINE exists, which is removed first, so
-the same command line starts an Ingest that lives.
+`inside`: every record of the transaction is with the brokers, the commit was not asked for. `committed`:
+Kafka has acknowledged the commit, nobody was told. It happens while the file MINE exists, which is removed
+first, so the same command line starts an Ingest that lives.
 """
 
 from __future__ import annotations

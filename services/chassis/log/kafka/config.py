@@ -252,6 +252,11 @@ class KafkaConfig:
     tail: KafkaTailConfig = KafkaTailConfig()
     """How `feedmesh log` and tests read."""
 
+    @property
+    def reader(self) -> KafkaReaderConfig:
+        """What reading the same log needs."""
+        return KafkaReaderConfig(connection=self.connection, tail=self.tail)
+
     def __post_init__(self) -> None:
         """Checks that batches fit into the topics."""
         if self.producer.batch_bytes_max + BATCH_OVERHEAD_BYTES > self.topics.batch_bytes_max:

@@ -24,7 +24,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from services.chassis.errors import ConfigFaults, FeedmeshError, LimitExceeded, LogUnavailable
 from services.chassis.log.group_commit import GroupCommit, GroupLimits, Pending
 from services.chassis.log.kafka.client import Place
-from services.chassis.log.kafka.config import BATCH_OVERHEAD_BYTES, KafkaConfig, KafkaReaderConfig
+from services.chassis.log.kafka.config import BATCH_OVERHEAD_BYTES, KafkaConfig
 from services.chassis.log.kafka.faults import Fenced, translated
 from services.chassis.log.kafka.meta import append_meta, identify, new_log_id, read_meta
 from services.chassis.log.kafka.metrics import KafkaMetrics
@@ -70,7 +70,7 @@ class KafkaLog(KafkaReader):
         on_fenced: Callable[[FeedmeshError], None] = lambda fault: None,
     ) -> None:
         name = f"feedmesh-ingest-{address}"
-        super().__init__(KafkaReaderConfig(connection=config.connection, tail=config.tail), name=name)
+        super().__init__(config.reader, name=name)
         self._kafka = config
         self._metrics = metrics
         self._address = address
