@@ -15,6 +15,7 @@ from services.cli.demo.command import demo_command
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
 from services.cli.feed import feed
 from services.cli.load.command import load_command
+from services.cli.log.command import log_app
 from services.cli.publish import publish
 from services.cli.status import status
 from services.cli.train.command import train_command
@@ -36,6 +37,7 @@ app.command()(feed)
 app.command()(publish)
 app.command("train")(train_command)
 app.command("demo")(demo_command)
+app.add_typer(log_app)
 
 
 def main() -> None:

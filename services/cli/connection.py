@@ -51,6 +51,8 @@ GET_SCHEMA: Final = Method(
 EVENTS_MAX: Final = 1_000
 """Events in one Publish, as Ingest allows."""
 _TIMEOUT_S: Final = 10.0
+_ANY_ID: Final = 1
+"""Ingest has one shard; any id leads there."""
 _OBJECTS_MAX: Final = 5_000
 
 
@@ -79,13 +81,14 @@ class Connection:
         return self.layout.addresses("ingest")[0]
 
     def publish(self, events: Sequence[event_pb2.Event], *, timeout_s: float = _TIMEOUT_S) -> bytes:
-        """Publish up to `EVENTS_MAX` events, each with an id; their token."""
-        return self.start_publish(events, timeout_s=timeout_s).result().token
+        """Publish up to `EVENTS_MAX` events, each with an id; their token. Any Ingest will do."""
+        request = ingest_pb2.PublishRequest(events=events)
+        return self.router.call_one("ingest", _ANY_ID, PUBLISH, request, timeout_s).token
 
     def start_publish(
         self, events: Sequence[event_pb2.Event], *, timeout_s: float = _TIMEOUT_S
     ) -> Pending[ingest_pb2.PublishResponse]:
-        """`publish` without waiting."""
+        """`publish` at the first Ingest, without waiting."""
         request = ingest_pb2.PublishRequest(events=events)
         return self.channels.start(self.ingest, PUBLISH, request, timeout_s=timeout_s)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 import typer
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from services.cli.faults import CliFault, Interrupted, UsageFault
+from services.cli.log.opening import asked_log, check_brokers
 from services.cli.mesh.layout import PORT_BASE, SERVICES, Layout
 from services.cli.mesh.readiness import Readiness, Watcher
 from services.cli.mesh.supervisor import Supervisor
@@ -49,12 +50,28 @@ def up(
     config: Annotated[
         Path | None, typer.Option(help="Folder with <service>.toml files, instead of the shipped ones.")
     ] = None,
+    log: Annotated[
+        Literal["embedded", "kafka"] | None,
+        typer.Option(
+            help="Where the log is. Kept in the data folder; at first: embedded.", show_default=False
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        str, typer.Option(help="Kafka's brokers, with --log kafka.", metavar="HOST:PORT,…")
+    ] = "",
+    kafka: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with tables [connection] (TLS, SASL, prefix …) and [topics] for Kafka."),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all are ready; stop later with `feedmesh down`.")
     ] = False,
 ) -> None:
     """Start every process of the mesh on this machine, and stay until Ctrl-C."""
-    layout = Layout.open_or_create(data_dir, ports=_ports(ports), hosts=_hosts(hosts or []))
+    asked = asked_log(log, bootstrap=bootstrap, kafka=kafka)
+    layout = Layout.open_or_create(data_dir, ports=_ports(ports), hosts=_hosts(hosts or []), log=asked)
+    if layout.log.kind == "kafka":
+        check_brokers(layout.log)
     with running_mesh(layout, services=_services(only), config=config or config_dir(), keep=detach) as mesh:
         console = Console()
         seconds = mesh.wait_until_ready(console)

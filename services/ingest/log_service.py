@@ -1,6 +1,7 @@
-"""LogService over gRPC: the embedded log as followers in other processes see it.
+"""LogService over gRPC: the embedded log as followers in other processes see it, and the dead letters of any.
 
-Each Tail holds one thread of the stream pool (`process.streams_max`) for as long as the follower lives.
+Each Tail holds one thread of the stream pool (`process.streams_max`) for as long as the follower lives. A log
+that is Kafka is read there: its followers need no second way, which would be slower and know less.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, LimitExceeded, OffsetOutOfRange
 from services.chassis.log.embedded import EmbeddedLog
-from services.chassis.log.log import Chunk, Positions
+from services.chassis.log.log import Chunk, Log, Positions
+from services.chassis.log.replay import replayed
+from services.chassis.log.token import Token
 from services.ingest.config import IngestConfig
+from services.ingest.durable import wait_durable
 from services.ingest.metrics import IngestMetrics
 
 FULL_NAME: Final = "feedmesh.log.v1.LogService"
@@ -25,22 +29,24 @@ CHUNK_BYTES_MAX: Final = 4 << 20
 class LogServicer(log_pb2_grpc.LogServiceServicer):
     """Reads of `log`, and the append of dead letters."""
 
-    def __init__(
-        self, log: EmbeddedLog, config: IngestConfig, *, metrics: IngestMetrics, clock: Clock
-    ) -> None:
+    def __init__(self, log: Log, config: IngestConfig, *, metrics: IngestMetrics, clock: Clock) -> None:
         self._log = log
         self._config = config
         self._metrics = metrics
         self._clock = clock
+        self._reserve_s = config.answer_reserve_ms / 1000
 
     def Tail(self, request: log_pb2.TailRequest, context: Any) -> Iterator[log_pb2.TailResponse]:
         """See log.proto."""
+        log = self._log
+        if not isinstance(log, EmbeddedLog):
+            raise BadRequest("this mesh's log is Kafka: follow it there (follower.log_kind = kafka)")
         positions = self._positions(request)
-        tail = self._log.tail(positions, chunk_bytes=min(request.chunk_bytes, CHUNK_BYTES_MAX))
+        tail = log.tail(positions, chunk_bytes=min(request.chunk_bytes, CHUNK_BYTES_MAX))
         # A caller that went away wakes the poll, so its thread is free at once.
         context.add_callback(tail.close)
         try:
-            log_id = self._log.log_id
+            log_id = log.log_id
             while context.is_active():
                 chunks = tail.poll(timeout_ms=self._config.sign_of_life_ms)
                 yield self._response(chunks, log_id)
@@ -62,17 +68,32 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.AppendDeadLetterRequest, context: Any
     ) -> log_pb2.AppendDeadLetterResponse:
         """See log.proto."""
-        letter = request.dead_letter
-        limit = self._config.dead_letter_bytes_max
-        if not 1 <= len(letter) <= limit:
-            raise LimitExceeded(f"dead_letter has {len(letter)} bytes, must have 1 to {limit}")
-        try:
-            record_pb2.DeadLetter.FromString(letter)
-        except DecodeError as fault:
-            raise BadRequest("dead_letter is not a serialised DeadLetter") from fault
-        offset = self._log.write_dead_letter(letter)
+        self._letter(request.dead_letter)
+        offset = self._log.write_dead_letter(request.dead_letter)
         self._metrics.dead_letters.inc()
         return log_pb2.AppendDeadLetterResponse(offset=offset)
+
+    def ReplayDeadLetter(
+        self, request: log_pb2.ReplayDeadLetterRequest, context: Any
+    ) -> log_pb2.ReplayDeadLetterResponse:
+        """See log.proto."""
+        record = replayed(self._letter(request.dead_letter), offset=request.offset)
+        if not 0 <= record.partition < self._log.topics.get(record.topic, 0):
+            raise BadRequest(
+                f"there is no {record.topic}/{record.partition} in this log"
+            )
+        positions = wait_durable(self._log, self._log.publish([record]), reserve_s=self._reserve_s)
+        self._metrics.replays.inc()
+        return log_pb2.ReplayDeadLetterResponse(token=Token(self._log.log_id, positions).encode())
+
+    def _letter(self, data: bytes) -> record_pb2.DeadLetter:
+        limit = self._config.dead_letter_bytes_max
+        if not 1 <= len(data) <= limit:
+            raise LimitExceeded(f"dead_letter has {len(data)} bytes, must have 1 to {limit}")
+        try:
+            return record_pb2.DeadLetter.FromString(data)
+        except DecodeError as fault:
+            raise BadRequest("dead_letter is not a serialised DeadLetter") from fault
 
     def _positions(self, request: log_pb2.TailRequest) -> Positions:
         log, limit = self._log, self._config.tail_partitions_max

@@ -32,6 +32,9 @@ class IngestMetrics:
         self.dead_letters = Counter(
             "feedmesh_ingest_dead_letters_total", "Dead letters appended for followers.", registry=registry
         )
+        self.replays = Counter(
+            "feedmesh_ingest_replays_total", "Dead letters written once more.", registry=registry
+        )
         self.tail_records = Counter(
             "feedmesh_ingest_tail_records_total", "Records streamed to followers.", registry=registry
         )

@@ -6,7 +6,6 @@ import itertools
 import os
 import time
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
 from feedmesh.ingest.v1 import ingest_pb2, ingest_pb2_grpc
@@ -14,15 +13,12 @@ from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, LogUnavailable, TooLate
 from services.chassis.log.log import Log, Positions
 from services.chassis.log.token import Token
-from services.chassis.rpc.context import current
+from services.ingest.durable import wait_durable
 from services.ingest.metrics import IngestMetrics
 from services.ingest.records import RecordBuilder
 from services.ingest.validate import EventValidator
 
 FULL_NAME: Final = "feedmesh.ingest.v1.IngestService"
-_RESERVE_SHARE_MAX: Final = 0.1
-_WAIT_S_MAX: Final = 30.0
-"""For a call outside of a server, which has no deadline (tests)."""
 
 
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
@@ -67,27 +63,15 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         return ingest_pb2.PublishResponse(token=Token(self._log.log_id, positions).encode())
 
     def _wait(self, future: Future[Positions]) -> Positions:
-        call = current()
-        left_s = call.seconds_left() if call is not None else None
-        if left_s is not None:
-            left_s = max(0.0, left_s - min(self._reserve_s, left_s * _RESERVE_SHARE_MAX))
         began = time.perf_counter()
         try:
-            positions = future.result(_WAIT_S_MAX if left_s is None else left_s)
-        except FutureTimeout:
+            positions = wait_durable(self._log, future, reserve_s=self._reserve_s)
+        except TooLate:
             self._metrics.abandoned.inc()
-            raise self._give_up(future) from None
+            raise
+        except LogUnavailable:
+            if not future.done() or future.cancelled():
+                self._metrics.abandoned.inc()
+            raise
         self._metrics.durable.observe(time.perf_counter() - began)
         return positions
-
-    def _give_up(self, future: Future[Positions]) -> TooLate | LogUnavailable:
-        """What to tell a caller whose time is over: that it was too short, or what the log waits for."""
-        fate = (
-            "the events were not written"
-            if future.cancel()
-            else "the events may have been written; retry with the same event ids, which count once"
-        )
-        trouble = self._log.trouble
-        if trouble:
-            return LogUnavailable(f"{trouble}; {fate}")
-        return TooLate(f"the deadline passed before the events were known to be durable: {fate}")

@@ -6,7 +6,7 @@
    mesh's own tests with their logs there.
 2. The faults of brokers under a mesh, one after the other: they want the machine for themselves.
 
-The cluster ends with this process, whatever happens to it. Where Java or Maven is absent: says so, exit code 3.
+The cluster ends with this process, whatever happens to it. Without Java or Maven it says so: exit code 3.
 """
 
 from __future__ import annotations

@@ -38,8 +38,10 @@ class KafkaCluster:
     """Brokers 1 to `nodes` in a folder of their own; a context manager that starts and stops them.
 
     `broker_session_timeout_ms` is how long the controller waits for a broker that died; publishers to its
-    partitions pause for as long. `settings` are broker properties that win over those here. Every method
-    blocks: a coroutine calls them by `asyncio.to_thread`. One thread at a time starts and ends brokers.
+    partitions pause for as long. `settings` are broker properties that win over those here. `listeners` are
+    further ones: security protocol by name; the harness itself, and the brokers among each other, speak
+    plaintext. Every method blocks: a coroutine calls them by `asyncio.to_thread`. One thread at a time starts
+    and ends brokers.
     """
 
     def __init__(
@@ -49,14 +51,17 @@ class KafkaCluster:
         nodes: int = 3,
         broker_session_timeout_ms: int = 9_000,
         settings: Mapping[str, str] | None = None,
+        listeners: Mapping[str, str] | None = None,
     ) -> None:
         assert nodes in (1, 3), "a quorum of 2 is worse than one of 1"
         self.nodes: Final = tuple(range(1, nodes + 1))
         self._folder = folder.absolute()
         self._session_timeout_ms = broker_session_timeout_ms
         self._settings = dict(settings or {})
+        self._listeners = dict(listeners or {})
         self._kafka: Prepared | None = None
         self._addresses: dict[int, str] = {}
+        self._further: dict[int, dict[str, str]] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._guard: Guard | None = None
 
@@ -103,6 +108,10 @@ class KafkaCluster:
     def address(self, node: int) -> str:
         """One broker's `host:port`; the same over its restarts."""
         return self._addresses[node]
+
+    def listener(self, node: int, name: str) -> str:
+        """The `host:port` of one of the further listeners."""
+        return self._further[node][name]
 
     @property
     def pids(self) -> dict[int, int]:
@@ -248,6 +257,10 @@ class KafkaCluster:
         hosts = {node: f"127.0.0.{node}" for node in self.nodes}
         controllers = {node: f"{host}:{reserve(host)}" for node, host in hosts.items()}
         self._addresses = {node: f"{host}:{reserve(host)}" for node, host in hosts.items()}
+        self._further = {
+            node: {name: f"{host}:{reserve(host)}" for name in self._listeners}
+            for node, host in hosts.items()
+        }
         cluster_id = kafka_uuid()
         for node in self.nodes:
             folder = self._node_folder(node)
@@ -259,15 +272,17 @@ class KafkaCluster:
     def _properties(self, node: int, controllers: Mapping[int, str]) -> dict[str, str]:
         replication = len(self.nodes)
         in_sync_min = (replication + 1) // 2
-        address = self._addresses[node]
+        listeners = {"PLAINTEXT": self._addresses[node], **self._further[node]}
+        advertised = ",".join(f"{name}://{address}" for name, address in listeners.items())
+        protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **self._listeners}
         return {
             "process.roles": "broker,controller",
             "node.id": str(node),
             "controller.quorum.voters": ",".join(f"{other}@{at}" for other, at in controllers.items()),
-            "listeners": f"PLAINTEXT://{address},CONTROLLER://{controllers[node]}",
-            "advertised.listeners": f"PLAINTEXT://{address}",
+            "listeners": f"{advertised},CONTROLLER://{controllers[node]}",
+            "advertised.listeners": advertised,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": ",".join(f"{name}:{spoken}" for name, spoken in protocols.items()),
             "log.dirs": str(self._node_folder(node) / "data"),
             "broker.session.timeout.ms": str(self._session_timeout_ms),
             # Kafka's own proportion of 2 s to 9 s: a broker may miss three beats, not four.

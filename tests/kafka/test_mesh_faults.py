@@ -24,7 +24,7 @@ from services.chassis.log.kafka.config import (
 )
 from services.chassis.log.kafka.reader import KafkaReader
 from services.chassis.log.log import DATA_TOPICS, DEAD_LETTERS, NewRecord
-from services.chassis.log.records import RECORD_VERSION
+from services.chassis.log.records import RECORD_VERSION_MAX
 from tests.chassis.log.support import record
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.logs import KAFKA, kafka_log
@@ -204,7 +204,7 @@ def test_poison_in_each_topic_is_buried_and_its_partition_goes_on(
     mesh: LiveMesh, cluster: KafkaCluster
 ) -> None:
     garbage = b"\xff\xff not a record"
-    newer = record(new_id(), key=1, version=RECORD_VERSION + 7)
+    newer = record(new_id(), key=1, version=RECORD_VERSION_MAX + 7)
     connection = KafkaConnection(bootstrap=cluster.bootstrap, topic_prefix=PREFIX)
     reader = KafkaReader(KafkaReaderConfig(connection=connection), name="test")
     already = reader.end_offsets(DEAD_LETTERS)[0]
@@ -228,7 +228,7 @@ def test_poison_in_each_topic_is_buried_and_its_partition_goes_on(
         for topic in DATA_TOPICS
         for reason in (
             "the bytes are not a Record",
-            f"record version {RECORD_VERSION + 7} is newer than {RECORD_VERSION}",
+            f"record version {RECORD_VERSION_MAX + 7} is newer than {RECORD_VERSION_MAX}",
         )
     }
     for service, topic in [("apiary", "graph"), ("polaris", "pins"), ("rockstore", "objects")]:

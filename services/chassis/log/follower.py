@@ -207,6 +207,7 @@ class Follower:
             owned=self._owned,
             recent=recent,
             metrics=self._metrics,
+            service=self._service,
         )
         self._silence.broken()
         # The door first: what is lost must not be served between here and there.

@@ -132,6 +132,10 @@ class Log(LogReader, Protocol):
         """
         ...
 
+    def write_dead_letter(self, letter: bytes) -> int:
+        """`append_dead_letter`, and its offset."""
+        ...
+
     @property
     def trouble(self) -> str:
         """Why nothing becomes durable at present, for people; empty when all is well. Does not block."""

@@ -89,7 +89,12 @@ class MemoryLog:
 
     def append_dead_letter(self, letter: bytes) -> None:
         """Append to `dead-letters`."""
-        self.publish([NewRecord(DEAD_LETTERS, 0, letter)])
+        self.write_dead_letter(letter)
+
+    def write_dead_letter(self, letter: bytes) -> int:
+        """Append to `dead-letters`, and its offset."""
+        positions = self.publish([NewRecord(DEAD_LETTERS, 0, letter)]).result()
+        return positions[DEAD_LETTERS, 0] - self._step
 
     @property
     def trouble(self) -> str:

@@ -23,9 +23,13 @@ from services.chassis.log.view import Change, View
 from services.chassis.shards.owned import OwnedShards
 
 RECORD_VERSION: Final = 1
-"""Format of `Record` that this code writes, and the newest that it reads."""
+"""Format of ordinary records."""
+ADDRESSED_VERSION: Final = 2
+"""Format of a record with `only_for`: one that does not know the field must not apply it."""
+RECORD_VERSION_MAX: Final = 2
+"""The newest format that this code reads."""
 
-_LETTER_VALUE_BYTES_MAX: Final = 1_000_000
+LETTER_VALUE_BYTES_MAX: Final = 1_000_000
 """Of a poison record's bytes; with reason and names it stays under the 1 MiB of a dead letter."""
 _REASON_CHARS_MAX: Final = 1_000
 
@@ -76,7 +80,9 @@ class RecordReader:
         owned: OwnedShards,
         recent: RecentIds,
         metrics: FollowerMetrics,
+        service: str = "",
     ) -> None:
+        self._service = service
         self._rows = {place: row for row, place in enumerate(places)}
         self._view = view
         self._owned = owned
@@ -147,6 +153,8 @@ class RecordReader:
         oldest_ms = 0
         for index in np.flatnonzero(keep).tolist():
             record = records[index]
+            if record.only_for and record.only_for != self._service:
+                continue
             try:
                 change = decode(record)
             except Exception as fault:  # noqa: BLE001  decode is pure: its faults are the record's
@@ -169,8 +177,8 @@ def _parse(chunk: Chunk, batch: _Parsed, poison: list[Poison]) -> None:
         except DecodeError:
             poison.append(_poison(chunk, index, "the bytes are not a Record"))
             continue
-        if record.version > RECORD_VERSION:
-            why = f"record version {record.version} is newer than {RECORD_VERSION}: update this service"
+        if record.version > RECORD_VERSION_MAX:
+            why = f"record version {record.version} is newer than {RECORD_VERSION_MAX}: update this service"
             poison.append(_poison(chunk, index, why))
             continue
         batch.records.append(record)
@@ -185,7 +193,7 @@ def dead_letter(poison: Poison, *, service: str, now_ms: int) -> bytes:
         offset=poison.offset,
         service=service,
         reason=poison.reason[:_REASON_CHARS_MAX],
-        value=poison.value[:_LETTER_VALUE_BYTES_MAX],
+        value=poison.value[:LETTER_VALUE_BYTES_MAX],
         time_ms=now_ms,
     ).SerializeToString()
 

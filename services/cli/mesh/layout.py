@@ -5,6 +5,7 @@ that the map gave their process, so a later `up` with other numbers is refused i
 
     <data-dir>/
       shards.json              the shard map, also how clients find the mesh
+      log.json                 which log it writes and follows (`log_settings.py`)
       prometheus-targets.json  where metrics are, in the form of Prometheus' file_sd
       run/                     supervisor's files
       log/<process>.log        what each process writes
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,6 +26,7 @@ from ephemeral_port_reserve import reserve
 from services.chassis.errors import ConfigFaults
 from services.chassis.shards.map import ShardMap
 from services.cli.faults import UsageFault
+from services.cli.mesh.log_settings import LogSettings, settle
 
 SERVICES: Final = (
     "ingest",
@@ -46,6 +48,8 @@ FOLLOWING: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "count
 """Services that keep a view of the log."""
 
 NUM_SHARDS: Final = 64
+INGEST_HOSTS_MAX: Final = 16
+"""Each has its own transaction open in Kafka; more of them only make transactions smaller."""
 PORT_BASE: Final = 7000
 _PLACES: Final = {name: (place + 1) % len(SERVICES) for place, name in enumerate(SERVICES)}
 """A service's first host listens at the first port plus this: the front door at 7000, Ingest at 7001 …"""
@@ -77,6 +81,7 @@ class Layout:
 
     data_dir: Path
     processes: tuple[Process, ...]
+    log: LogSettings = field(default_factory=LogSettings)
 
     @property
     def map_path(self) -> Path:
@@ -119,33 +124,44 @@ class Layout:
             metrics = _read_targets(data_dir / _TARGETS_NAME)
         except (ConfigFaults, OSError, ValueError, KeyError, TypeError) as fault:
             raise UsageFault(f"{data_dir} is not a folder of `feedmesh up`: {fault}") from fault
-        return cls(data_dir, tuple(_read(shard_map, metrics)))
+        return cls(data_dir, tuple(_read(shard_map, metrics)), LogSettings.read(data_dir))
 
     @classmethod
-    def create(cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int]) -> Self:
+    def create(
+        cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int], log: LogSettings | None = None
+    ) -> Self:
         """A new layout, written to the folder. `ports`: the first port, or None for ports from the system.
 
         Raises:
             UsageFault: unknown services, or host counts that cannot be served.
         """
-        _check_hosts(hosts)
+        log = log or LogSettings()
+        _check_hosts(hosts, log)
         processes = tuple(_processes(ports, hosts))
         data_dir.mkdir(parents=True, exist_ok=True)
+        log.write(data_dir)
         # The map last: a folder with a map is a whole layout.
         _write(data_dir / _TARGETS_NAME, _targets_of(processes))
         _write(data_dir / _MAP_NAME, _map_of(processes))
-        return cls(data_dir, processes)
+        return cls(data_dir, processes, log)
 
     @classmethod
-    def open_or_create(cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int]) -> Self:
-        """The layout that is there, when it fits what is asked for; otherwise a new one.
+    def open_or_create(
+        cls, data_dir: Path, *, ports: int | None, hosts: Mapping[str, int], log: LogSettings | None = None
+    ) -> Self:
+        """The layout that is there, when it fits what is asked for; otherwise a new one. `log`: None for the
+        one that the folder keeps.
 
         Raises:
-            UsageFault: the folder's mesh has other host counts than are asked for.
+            UsageFault: the folder's mesh has other host counts than are asked for, or another log.
         """
         if not (data_dir / _MAP_NAME).exists():
-            return cls.create(data_dir, ports=ports, hosts=hosts)
+            return cls.create(data_dir, ports=ports, hosts=hosts, log=log)
         layout = cls.open(data_dir)
+        settled = settle(layout.log, log, data_dir=data_dir)
+        if settled != layout.log:
+            settled.write(data_dir)
+            layout = replace(layout, log=settled)
         for service, count in hosts.items():
             there = len(layout.addresses(service))
             if there != count:
@@ -156,13 +172,24 @@ class Layout:
         return layout
 
 
-def _check_hosts(hosts: Mapping[str, int]) -> None:
+def _check_hosts(hosts: Mapping[str, int], log: LogSettings) -> None:
     for service, count in hosts.items():
         if service not in SERVICES:
             raise UsageFault(f"unknown service {service!r} in --hosts; one of {', '.join(SERVICES)}")
-        most = 1 if service in UNSHARDED else NUM_SHARDS
+        most = _hosts_max(service, log)
         if not 1 <= count <= most:
-            raise UsageFault(f"--hosts {service}={count}: must be 1 to {most}")
+            why = (
+                ": several Ingest need a log that several can write, --log kafka"
+                if service == "ingest"
+                else ""
+            )
+            raise UsageFault(f"--hosts {service}={count}: must be 1 to {most}{why}")
+
+
+def _hosts_max(service: str, log: LogSettings) -> int:
+    if service == "ingest" and log.kind == "kafka":
+        return INGEST_HOSTS_MAX
+    return 1 if service in UNSHARDED else NUM_SHARDS
 
 
 def _processes(ports: int | None, hosts: Mapping[str, int]) -> list[Process]:
@@ -170,7 +197,6 @@ def _processes(ports: int | None, hosts: Mapping[str, int]) -> list[Process]:
     further = 0
     for service in SERVICES:
         count = hosts.get(service, 1)
-        shard_count = 1 if service in UNSHARDED else NUM_SHARDS
         for index in range(count):
             place = _PLACES[service] if index == 0 else _SECOND_HOSTS_AHEAD + further
             further += index > 0
@@ -180,7 +206,8 @@ def _processes(ports: int | None, hosts: Mapping[str, int]) -> list[Process]:
                     service=service,
                     address=f"127.0.0.1:{_port(ports, place)}",
                     metrics_address=f"127.0.0.1:{_port(ports, place + _METRICS_AHEAD)}",
-                    shards=tuple(range(index, shard_count, count)),
+                    # Hosts of an unsharded service are replicas: any of them will do.
+                    shards=(0,) if service in UNSHARDED else tuple(range(index, NUM_SHARDS, count)),
                 )
             )
     return processes

@@ -232,6 +232,8 @@ def process_environment(layout: Layout, process: Process, *, config_dir: Path) -
     own = {}
     if process.service in FOLLOWING:
         own[f"{service}FOLLOWER__LOG"] = layout.addresses("ingest")[0]
+    if process.service in FOLLOWING or process.service == "ingest":
+        own |= layout.log.environment(process.service, writes=process.service == "ingest")
     if process.service == "scorpion":
         own[f"{service}FEATURES_PATH"] = str((config_dir / "features.toml").resolve())
         own[f"{service}MODELS_DIR"] = str((layout.models_dir).resolve())

@@ -22,7 +22,7 @@ from feedmesh.log.v1 import event_pb2, record_pb2
 from services.chassis.columns.packed import unpack_f32, unpack_u64
 from services.chassis.errors import BadRequest, FeedmeshError, LogUnavailable, PoisonRecord
 from services.chassis.log.log import LogReader, Positions
-from services.chassis.log.records import RECORD_VERSION
+from services.chassis.log.records import RECORD_VERSION_MAX
 from services.realpin.ingest import Acted, Forgotten, Shown, change_of
 
 TOPICS: Final = ("objects", "actions")
@@ -154,7 +154,7 @@ def read_history(log: LogReader, *, records_max: int, progress: Progress) -> His
 def _values(
     log: LogReader, topic: str, begins: Sequence[int], ends: Sequence[int]
 ) -> Iterator[Sequence[bytes]]:
-    """Every value of a topic before `ends`, by chunk."""
+    """Every value of a topic before `ends`, by chunk. The last offset of a partition may be no record's."""
     positions: Positions = {
         (topic, partition): begin for partition, begin in enumerate(begins) if begin < ends[partition]
     }
@@ -183,7 +183,7 @@ def _values(
 def _take(value: bytes, history: History, seen: set[int]) -> None:
     try:
         record = record_pb2.Record.FromString(value)
-        if record.version > RECORD_VERSION:
+        if record.version > RECORD_VERSION_MAX:
             raise PoisonRecord(f"version {record.version}")
         if record.record_id in seen:
             history.duplicate_count += 1

@@ -9,8 +9,8 @@ from typing import Final, TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from services.chassis.log.remote import RemoteLog
 from services.cli.connection import Connection
+from services.cli.log.opening import opened_log
 from services.cli.train.declared import Declared
 from services.cli.train.history import RECORDS_MAX, read_history
 from services.cli.train.replay import ReplayOptions, replay
@@ -40,8 +40,8 @@ def train_from_log(
     # Said before the work, not after it.
     check_name(models_dir, name)
     with _steps(console) as step:
-        log = RemoteLog(connection.channels, connection.ingest, chunk_bytes=4 << 20)
-        history = read_history(log, records_max=records_max, progress=step("reading the log"))
+        with opened_log(connection) as log:
+            history = read_history(log, records_max=records_max, progress=step("reading the log"))
         replayed = replay(history, declared, rows, step("replaying it"))
         fitting = step("fitting")
         fitting(0, 1)

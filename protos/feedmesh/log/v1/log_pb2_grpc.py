@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class LogServiceStub:
-    """Reads of the log, and the one write that followers need.
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
     """
 
     def __init__(self, channel):
@@ -50,10 +51,16 @@ class LogServiceStub:
                 request_serializer=feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterRequest.SerializeToString,
                 response_deserializer=feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterResponse.FromString,
                 _registered_method=True)
+        self.ReplayDeadLetter = channel.unary_unary(
+                '/feedmesh.log.v1.LogService/ReplayDeadLetter',
+                request_serializer=feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterRequest.SerializeToString,
+                response_deserializer=feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer:
-    """Reads of the log, and the one write that followers need.
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
     """
 
     def Tail(self, request, context):
@@ -79,6 +86,15 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplayDeadLetter(self, request, context):
+        """Writes the record of a dead letter once more, for the service that buried it. Idempotent within the
+        followers' window of recent ids: the same letter counts once. INVALID_ARGUMENT for one that cannot be
+        replayed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +113,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     request_deserializer=feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterRequest.FromString,
                     response_serializer=feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterResponse.SerializeToString,
             ),
+            'ReplayDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDeadLetter,
+                    request_deserializer=feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterRequest.FromString,
+                    response_serializer=feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'feedmesh.log.v1.LogService', rpc_method_handlers)
@@ -106,7 +127,8 @@ def add_LogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LogService:
-    """Reads of the log, and the one write that followers need.
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
     """
 
     @staticmethod
@@ -180,6 +202,33 @@ class LogService:
             '/feedmesh.log.v1.LogService/AppendDeadLetter',
             feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterRequest.SerializeToString,
             feedmesh_dot_log_dot_v1_dot_log__pb2.AppendDeadLetterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feedmesh.log.v1.LogService/ReplayDeadLetter',
+            feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterRequest.SerializeToString,
+            feedmesh_dot_log_dot_v1_dot_log__pb2.ReplayDeadLetterResponse.FromString,
             options,
             channel_credentials,
             insecure,

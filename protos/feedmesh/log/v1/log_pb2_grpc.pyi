@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LogServiceStub:
-    """Reads of the log, and the one write that followers need."""
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,10 +44,17 @@ class LogServiceStub:
     """The log's identity, topics and offsets. Idempotent."""
     AppendDeadLetter: _grpc.UnaryUnaryMultiCallable[_log_pb2.AppendDeadLetterRequest, _log_pb2.AppendDeadLetterResponse]
     """Appends one record to `dead-letters`. Not idempotent: a retry may append it twice."""
+    ReplayDeadLetter: _grpc.UnaryUnaryMultiCallable[_log_pb2.ReplayDeadLetterRequest, _log_pb2.ReplayDeadLetterResponse]
+    """Writes the record of a dead letter once more, for the service that buried it. Idempotent within the
+    followers' window of recent ids: the same letter counts once. INVALID_ARGUMENT for one that cannot be
+    replayed.
+    """
 
 @_typing.type_check_only
 class LogServiceAsyncStub(LogServiceStub):
-    """Reads of the log, and the one write that followers need."""
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Tail: _aio.UnaryStreamMultiCallable[_log_pb2.TailRequest, _log_pb2.TailResponse]  # type: ignore[assignment]
@@ -57,9 +66,16 @@ class LogServiceAsyncStub(LogServiceStub):
     """The log's identity, topics and offsets. Idempotent."""
     AppendDeadLetter: _aio.UnaryUnaryMultiCallable[_log_pb2.AppendDeadLetterRequest, _log_pb2.AppendDeadLetterResponse]  # type: ignore[assignment]
     """Appends one record to `dead-letters`. Not idempotent: a retry may append it twice."""
+    ReplayDeadLetter: _aio.UnaryUnaryMultiCallable[_log_pb2.ReplayDeadLetterRequest, _log_pb2.ReplayDeadLetterResponse]  # type: ignore[assignment]
+    """Writes the record of a dead letter once more, for the service that buried it. Idempotent within the
+    followers' window of recent ids: the same letter counts once. INVALID_ARGUMENT for one that cannot be
+    replayed.
+    """
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reads of the log, and the one write that followers need."""
+    """Reads of the log, the one write that followers need, and the one that operators do. Where the log is Kafka,
+    it is read there, and Ingest refuses Tail with INVALID_ARGUMENT.
+    """
 
     @_abc_1.abstractmethod
     def Tail(
@@ -87,5 +103,16 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_log_pb2.AppendDeadLetterResponse, _abc.Awaitable[_log_pb2.AppendDeadLetterResponse]]:
         """Appends one record to `dead-letters`. Not idempotent: a retry may append it twice."""
+
+    @_abc_1.abstractmethod
+    def ReplayDeadLetter(
+        self,
+        request: _log_pb2.ReplayDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_pb2.ReplayDeadLetterResponse, _abc.Awaitable[_log_pb2.ReplayDeadLetterResponse]]:
+        """Writes the record of a dead letter once more, for the service that buried it. Idempotent within the
+        followers' window of recent ids: the same letter counts once. INVALID_ARGUMENT for one that cannot be
+        replayed.
+        """
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,19 +26,19 @@ from feedmesh.log.v1 import event_pb2 as feedmesh_dot_log_dot_v1_dot_event__pb2
 from feedmesh.type.v1 import type_pb2 as feedmesh_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x65\x64mesh/log/v1/record.proto\x12\x0f\x66\x65\x65\x64mesh.log.v1\x1a\x1b\x66\x65\x65\x64mesh/log/v1/event.proto\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"\xcb\x01\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\x06\x12\x0b\n\x03key\x18\x02 \x01(\x06\x12#\n\x04role\x18\x03 \x01(\x0e\x32\x15.feedmesh.log.v1.Role\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\'\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.feedmesh.log.v1.EventH\x00\x12)\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x17.feedmesh.log.v1.CountsH\x00\x42\x06\n\x04\x62ody\"F\n\x06\x43ounts\x12\x10\n\x08\x65ntities\x18\x01 \x03(\x06\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.feedmesh.type.v1.ActionType\"\x7f\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x07 \x01(\x03*\x80\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SOURCE\x10\x01\x12\x0f\n\x0bROLE_TARGET\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03\x12\x0e\n\nROLE_BOARD\x10\x04\x12\x0f\n\x0bROLE_OBJECT\x10\x05\x12\x0f\n\x0bROLE_COUNTS\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x65\x64mesh/log/v1/record.proto\x12\x0f\x66\x65\x65\x64mesh.log.v1\x1a\x1b\x66\x65\x65\x64mesh/log/v1/event.proto\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"\xdd\x01\n\x06Record\x12\x11\n\trecord_id\x18\x01 \x01(\x06\x12\x0b\n\x03key\x18\x02 \x01(\x06\x12#\n\x04role\x18\x03 \x01(\x0e\x32\x15.feedmesh.log.v1.Role\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\'\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x16.feedmesh.log.v1.EventH\x00\x12)\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x17.feedmesh.log.v1.CountsH\x00\x12\x10\n\x08only_for\x18\x08 \x01(\tB\x06\n\x04\x62ody\"F\n\x06\x43ounts\x12\x10\n\x08\x65ntities\x18\x01 \x03(\x06\x12*\n\x04type\x18\x02 \x01(\x0e\x32\x1c.feedmesh.type.v1.ActionType\"\x7f\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\x0c\x12\x0f\n\x07time_ms\x18\x07 \x01(\x03*\x80\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SOURCE\x10\x01\x12\x0f\n\x0bROLE_TARGET\x10\x02\x12\x0e\n\nROLE_OWNER\x10\x03\x12\x0e\n\nROLE_BOARD\x10\x04\x12\x0f\n\x0bROLE_OBJECT\x10\x05\x12\x0f\n\x0bROLE_COUNTS\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feedmesh.log.v1.record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=515
-  _globals['_ROLE']._serialized_end=643
+  _globals['_ROLE']._serialized_start=533
+  _globals['_ROLE']._serialized_end=661
   _globals['_RECORD']._serialized_start=108
-  _globals['_RECORD']._serialized_end=311
-  _globals['_COUNTS']._serialized_start=313
-  _globals['_COUNTS']._serialized_end=383
-  _globals['_DEADLETTER']._serialized_start=385
-  _globals['_DEADLETTER']._serialized_end=512
+  _globals['_RECORD']._serialized_end=329
+  _globals['_COUNTS']._serialized_start=331
+  _globals['_COUNTS']._serialized_end=401
+  _globals['_DEADLETTER']._serialized_start=403
+  _globals['_DEADLETTER']._serialized_end=530
 # @@protoc_insertion_point(module_scope)

@@ -74,6 +74,7 @@ class Record(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
+    ONLY_FOR_FIELD_NUMBER: _builtins.int
     record_id: _builtins.int
     """Derived from the event's id and the role; a follower drops a record whose id it saw a moment ago."""
     key: _builtins.int
@@ -84,6 +85,10 @@ class Record(_message.Message):
     """The event's time, milliseconds since 1970; never 0."""
     version: _builtins.int
     """Version of the writer's format. A reader that knows less treats the record as poison."""
+    only_for: _builtins.str
+    """The one service that applies it (its name, such as `polaris`); empty: all. Set on a dead letter that is
+    replayed, which the others have applied already. Needs version 2.
+    """
     @_builtins.property
     def event(self) -> _event_pb2.Event:
         """The whole event."""
@@ -102,10 +107,11 @@ class Record(_message.Message):
         version: _builtins.int = ...,
         event: _event_pb2.Event | None = ...,
         counts: Global___Counts | None = ...,
+        only_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "counts", b"counts", "event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "counts", b"counts", "event", b"event", "key", b"key", "record_id", b"record_id", "role", b"role", "time_ms", b"time_ms", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "counts", b"counts", "event", b"event", "key", b"key", "only_for", b"only_for", "record_id", b"record_id", "role", b"role", "time_ms", b"time_ms", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["event", "counts"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015

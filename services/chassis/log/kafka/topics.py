@@ -84,6 +84,22 @@ async def wait_for_topics(
     raise LogUnavailable("Kafka is still making the topics")
 
 
+def read_states(connection: KafkaConnection, *, name: str) -> dict[str, TopicState]:
+    """`read_topics`, for a thread that has no event loop; blocks at most `call_timeout_ms`.
+
+    Raises:
+        LogUnavailable: no broker answers.
+    """
+
+    async def ask() -> dict[str, TopicState]:
+        with translated(f"to be reached at {connection.bootstrap}"):
+            async with asyncio.timeout(connection.call_timeout_ms / 1000):
+                async with admin_client(connection, name=name) as client:
+                    return await read_topics(client, connection.topic_prefix)
+
+    return asyncio.run(ask())
+
+
 def partitions_by_topic(states: Mapping[str, TopicState]) -> dict[str, int]:
     """Partition counts of a log's topics. Raises LogUnavailable when one is absent."""
     wanted = (*DATA_TOPICS, DEAD_LETTERS)
