@@ -282,7 +282,9 @@ class KafkaCluster:
             "listeners": f"{advertised},CONTROLLER://{controllers[node]}",
             "advertised.listeners": advertised,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": ",".join(f"{name}:{spoken}" for name, spoken in protocols.items()),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{spoken}" for name, spoken in protocols.items()
+            ),
             "log.dirs": str(self._node_folder(node) / "data"),
             "broker.session.timeout.ms": str(self._session_timeout_ms),
             # Kafka's own proportion of 2 s to 9 s: a broker may miss three beats, not four.

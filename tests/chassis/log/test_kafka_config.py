@@ -152,7 +152,9 @@ COMBINATIONS: list[tuple[str, dict[str, str], str]] = [
 def test_what_does_not_fit_together_in_a_connection_is_refused(
     settings: dict[str, str], why: str, secret: Path
 ) -> None:
-    given = {f"kafka.connection.{key}": value.replace("SECRET", str(secret)) for key, value in settings.items()}
+    given = {
+        f"kafka.connection.{key}": value.replace("SECRET", str(secret)) for key, value in settings.items()
+    }
     for cls in (IngestConfig, FollowerConfig):
         (fault,) = faults(cls, given)
         assert fault.startswith("kafka.connection")

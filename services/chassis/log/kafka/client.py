@@ -6,12 +6,13 @@ needs no restart. Refuses, with what to install, where aiokafka is absent.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import ssl
 from pathlib import Path
 from typing import Any
 
-from services.chassis.errors import ConfigFaults
+from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.config import KafkaConnection
 
 try:
@@ -31,7 +32,12 @@ Place = aiokafka.TopicPartition
 
 
 def connection_options(connection: KafkaConnection, *, name: str) -> dict[str, Any]:
-    """What every aiokafka client takes. Raises ConfigFaults when TLS files do not fit together."""
+    """What every aiokafka client takes.
+
+    Raises:
+        ConfigFaults: TLS files do not fit together; the package for Kerberos is not installed.
+        LogUnavailable: the password's file cannot be read at present.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": connection.bootstrap,
         "client_id": name,
@@ -43,6 +49,8 @@ def connection_options(connection: KafkaConnection, *, name: str) -> dict[str, A
     }
     if connection.security.endswith("ssl"):
         options["ssl_context"] = _tls(connection)
+    if connection.sasl_mechanism == "GSSAPI" and importlib.util.find_spec("gssapi") is None:
+        raise ConfigFaults(["connection.sasl_mechanism = GSSAPI needs a package: pip install gssapi"])
     if connection.sasl_mechanism:
         options["sasl_mechanism"] = connection.sasl_mechanism
         options["sasl_kerberos_service_name"] = connection.sasl_kerberos_service
@@ -71,4 +79,8 @@ def _tls(connection: KafkaConnection) -> ssl.SSLContext:
 
 
 def _secret(path: Path) -> str:
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as fault:
+        # It could be read when the process started, and may be about to be replaced.
+        raise LogUnavailable(f"{path} cannot be read: {fault}") from fault

@@ -6,6 +6,7 @@ outlive the loss of a broker, and a record must fit into a batch, a batch into w
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -19,12 +20,14 @@ PARTITIONS_MAX: Final = 128
 BATCH_OVERHEAD_BYTES: Final = 512
 """Of a batch and its record beside the record's value, rounded up: header 61 bytes, lengths, timestamps."""
 _MB: Final = 1 << 20
+_HOST: Final = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.%]+\]")
+"""A name, an IPv4 address, or an IPv6 address in brackets; not `kafka://name`."""
 
 
 def _bootstrap(value: str) -> str:
     for address in filter(None, value.split(",")):
         host, colon, port = address.strip().rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) <= 65_535):
+        if not (colon and _HOST.fullmatch(host) and port.isdecimal() and 0 < int(port) <= 65_535):
             raise ValueError(f"{address.strip()!r} is not host:port; write host:port,host:port")
     return ",".join(address.strip() for address in value.split(",") if address.strip())
 

@@ -7,6 +7,7 @@ Refusals that waiting cannot cure (authorisation, a broker that is too old) keep
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,10 @@ from services.chassis.errors import ConfigFaults, FeedmeshError, LogUnavailable
 _REFUSALS = (
     errors.AuthenticationFailedError,
     errors.AuthenticationMethodNotSupported,
+    errors.SaslAuthenticationFailed,
+    errors.UnsupportedSaslMechanismError,
+    errors.IllegalSaslStateError,
+    ssl.SSLCertVerificationError,
     errors.ClusterAuthorizationFailedError,
     errors.TopicAuthorizationFailedError,
     errors.TransactionalIdAuthorizationFailed,
@@ -37,11 +42,11 @@ def translate(fault: BaseException, doing: str) -> FeedmeshError:
     """The error of the tree for what went wrong while `doing`."""
     if isinstance(fault, FeedmeshError):
         return fault
-    if isinstance(fault, _REFUSALS):
-        return LogRefused(f"Kafka refused {doing}: {_text(fault)}")
+    if is_refusal(fault):
+        return LogRefused(f"Kafka refused {doing}: {text_of(fault)}")
     if isinstance(fault, (TimeoutError, asyncio.TimeoutError)):
         return LogUnavailable(f"Kafka gave no answer in time to {doing}")
-    return LogUnavailable(f"Kafka failed {doing}: {_text(fault)}")
+    return LogUnavailable(f"Kafka failed {doing}: {text_of(fault)}")
 
 
 @contextmanager
@@ -55,5 +60,11 @@ def translated(doing: str) -> Iterator[None]:
         raise translate(fault, doing) from fault
 
 
-def _text(fault: BaseException) -> str:
+def is_refusal(fault: BaseException) -> bool:
+    """Whether waiting cannot cure it."""
+    return isinstance(fault, _REFUSALS)
+
+
+def text_of(fault: BaseException) -> str:
+    """What it says, or else what it is called."""
     return str(fault) or type(fault).__name__

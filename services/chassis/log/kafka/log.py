@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final
 
@@ -25,7 +25,7 @@ from services.chassis.errors import ConfigFaults, FeedmeshError, LimitExceeded, 
 from services.chassis.log.group_commit import GroupCommit, GroupLimits, Pending
 from services.chassis.log.kafka.client import Place
 from services.chassis.log.kafka.config import BATCH_OVERHEAD_BYTES, KafkaConfig
-from services.chassis.log.kafka.faults import Fenced, translated
+from services.chassis.log.kafka.faults import Fenced, translate, translated
 from services.chassis.log.kafka.meta import append_meta, identify, new_log_id, read_meta
 from services.chassis.log.kafka.metrics import KafkaMetrics
 from services.chassis.log.kafka.producer import Segment, TransactionalProducer
@@ -116,7 +116,7 @@ class KafkaLog(KafkaReader):
 
     def wait_connected(self, *, timeout_s: float) -> bool:
         """Whether the topics were found as they must be within `timeout_s`; blocks."""
-        with contextlib.suppress(FutureTimeout, asyncio.CancelledError, FeedmeshError):
+        with contextlib.suppress(FutureTimeout, CancelledError, FeedmeshError):
             self._connecting.result(timeout_s)
         return self._connected
 
@@ -209,6 +209,8 @@ class KafkaLog(KafkaReader):
                     "Kafka did not confirm the transaction in time: it is there whole or not at all; retry "
                     "with the same event ids, which count once"
                 ) from None
+            except CancelledError:
+                raise LogUnavailable("the log is closed") from None
 
     # The event loop.
 
@@ -255,9 +257,9 @@ class KafkaLog(KafkaReader):
                 self._fault = LogUnavailable("; ".join(fault.faults))
                 self._on_fatal(fault)
                 raise
-            except FeedmeshError as fault:
-                self._fault = fault
-                self._logger.warning("Kafka is not there yet", reason=str(fault))
+            except Exception as fault:  # noqa: BLE001  whatever it was, Ingest must not wait for it in silence
+                self._fault = translate(fault, "to be connected to")
+                self._logger.warning("Kafka is not there yet", reason=str(self._fault))
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, _RETRY_S_MAX)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ class EventLoop:
         """Run `work` on the loop and wait for it.
 
         Raises:
-            LogUnavailable: it took longer than `timeout_s`; it is cancelled.
+            LogUnavailable: it took longer than `timeout_s`, and is cancelled; or the loop was closed.
         """
         future = self.start(work)
         try:
@@ -49,6 +49,8 @@ class EventLoop:
         except FutureTimeout:
             future.cancel()
             raise LogUnavailable(f"Kafka gave no answer within {timeout_s:.1f} s") from None
+        except CancelledError:
+            raise LogUnavailable("the log is closed") from None
 
     def close(self) -> None:
         """Cancel what still runs and end the thread. Idempotent."""

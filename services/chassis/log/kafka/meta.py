@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from services.chassis.errors import ConfigFaults
 from services.chassis.log.kafka.client import Consumer, Place, Producer, connection_options
 from services.chassis.log.kafka.config import KafkaConnection
+from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import translated
 from services.chassis.log.kafka.topics import META
 
@@ -67,7 +68,7 @@ async def read_meta(connection: KafkaConnection, *, name: str) -> Meta:
     documents: list[object] = []
     with translated("to read the log's identity"):
         try:
-            await consumer.start()
+            await start(consumer, connection, name=name)
             consumer.assign([place])
             end = (await consumer.end_offsets([place]))[place]
             await consumer.seek_to_beginning(place)
@@ -84,7 +85,7 @@ async def append_meta(connection: KafkaConnection, document: dict[str, str], *, 
     producer = Producer(**connection_options(connection, name=name), enable_idempotence=True)
     with translated("to write the log's identity"):
         try:
-            await producer.start()
+            await start(producer, connection, name=name)
             await producer.send_and_wait(
                 connection.topic_prefix + META, json.dumps(document).encode(), partition=0
             )

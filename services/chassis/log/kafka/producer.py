@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from aiokafka import errors
 
-from services.chassis.errors import LogUnavailable
+from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.client import Producer, connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaProducerConfig
+from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import Fenced, translated
 from services.chassis.log.log import TopicPartition
 
@@ -56,7 +57,11 @@ class TransactionalProducer:
         Raises LogUnavailable when no coordinator answers in a transaction's time.
         """
         config = self._config
-        options = connection_options(self._connection, name=self._name)
+        try:
+            options = connection_options(self._connection, name=self._name)
+        except ConfigFaults as fault:
+            # They were right at the first contact: files that are being replaced, one after the other.
+            raise LogUnavailable("; ".join(fault.faults)) from fault
         # Also how long a batch is tried: through the election of new leaders, which a lost broker brings.
         options["request_timeout_ms"] = config.transaction_timeout_ms
         producer = Producer(
@@ -71,9 +76,9 @@ class TransactionalProducer:
         with translated("to begin writing"):
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    await producer.start()
+                    await start(producer, self._connection, name=self._name)
             except BaseException:
-                await _discard(producer)
+                await discard(producer)
                 raise
         self._producer = producer
 
@@ -102,7 +107,7 @@ class TransactionalProducer:
         """Throw the producer away; the next `write` makes another. What is open, its successor aborts."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _discard(producer)
+            await discard(producer)
 
     async def close(self) -> None:
         """Close in peace; nothing is open."""
@@ -151,17 +156,23 @@ class TransactionalProducer:
         return segments
 
 
-async def _discard(producer: Any) -> None:
-    """Close its sockets and end its tasks, at once; `stop` would try to deliver what is left."""
+async def discard(producer: Any) -> None:
+    """Close its sockets and end its tasks, at once; `stop` would try to deliver what is left.
+
+    Raises nothing, however broken the producer is.
+    """
     await producer.client.close()
-    sender = producer._sender.sender_task
-    if sender is not None and not sender.done():
-        sender.cancel()
-        await asyncio.wait([sender], timeout=_DISCARD_S)
-    # `stop` waits for batches that nobody sends any more, unless they are failed.
+    # Its tasks wait for batches that nobody sends any more, unless they are failed.
     producer._message_accumulator.fail_all(errors.ProducerClosed())
-    try:
-        async with asyncio.timeout(_DISCARD_S):
-            await producer.stop()
-    except (TimeoutError, errors.KafkaError, OSError):
-        pass
+    sender = producer._sender.sender_task
+    # Told to end, the sender waits for its requests, which may wait for brokers; told again, it does not.
+    for patience_s in (0.0, _DISCARD_S):
+        if sender is not None and not sender.done():
+            sender.cancel()
+            await asyncio.wait([sender], timeout=patience_s)
+    stopping = asyncio.ensure_future(producer.stop())
+    await asyncio.wait([stopping], timeout=_DISCARD_S)
+    if not stopping.done():
+        stopping.cancel()
+    elif not stopping.cancelled():
+        stopping.exception()  # so that it counts as seen

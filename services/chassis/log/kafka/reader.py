@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from services.chassis.errors import LogUnavailable
 from services.chassis.log.kafka.client import Consumer, Place, Producer, connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaReaderConfig
+from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import translated
 from services.chassis.log.kafka.loop import EventLoop
 from services.chassis.log.kafka.meta import read_meta
+from services.chassis.log.kafka.producer import discard
 from services.chassis.log.kafka.tail import KafkaTail
 from services.chassis.log.kafka.topics import META, admin_client, partitions_by_topic, read_topics
 from services.chassis.log.log import DEAD_LETTERS, Positions, check_partition
@@ -82,11 +84,11 @@ class KafkaReader:
             return self._loop.run(self._write_letter(letter), timeout_s=_LETTER_S)
 
     def close(self) -> None:
-        """Close the connections and end the thread. Idempotent."""
-        with self._asking:
-            with contextlib.suppress(LogUnavailable):
-                self._loop.run(self._disconnect(), timeout_s=self._call_s)
-            self._loop.close()
+        """Close the connections and end the thread; whoever asks something is told so. Idempotent."""
+        # Not behind `_asking`: who holds it may wait for brokers that do not answer.
+        with contextlib.suppress(LogUnavailable):
+            self._loop.run(self._disconnect(), timeout_s=self._call_s)
+        self._loop.close()
 
     def _known(self) -> tuple[str, Mapping[str, int]]:
         if self._identity is None:
@@ -121,12 +123,11 @@ class KafkaReader:
         with translated("to tell its offsets"):
             try:
                 if self._offsets is None:
-                    consumer = Consumer(
+                    self._offsets = Consumer(
                         **connection_options(self.connection, name=self._name),
                         enable_auto_commit=False,
                     )
-                    await consumer.start()
-                    self._offsets = consumer
+                    await start(self._offsets, self.connection, name=self._name)
                 return await ask(self._offsets, places)
             except BaseException:
                 # Whatever it was, the next question begins with a new connection.
@@ -137,20 +138,27 @@ class KafkaReader:
 
     async def _write_letter(self, letter: bytes) -> int:
         with translated("a dead letter"):
-            if self._letters is None:
-                producer = Producer(
-                    **connection_options(self.connection, name=self._name),
-                    enable_idempotence=True,
-                    max_request_size=4 << 20,
-                )
-                await producer.start()
-                self._letters = producer
-            topic = self.connection.topic_prefix + DEAD_LETTERS
-            written = await self._letters.send_and_wait(topic, letter, partition=0)
+            try:
+                if self._letters is None:
+                    self._letters = Producer(
+                        **connection_options(self.connection, name=self._name),
+                        enable_idempotence=True,
+                        max_request_size=4 << 20,
+                    )
+                    await start(self._letters, self.connection, name=self._name)
+                topic = self.connection.topic_prefix + DEAD_LETTERS
+                written = await self._letters.send_and_wait(topic, letter, partition=0)
+            except BaseException:
+                producer, self._letters = self._letters, None
+                if producer is not None:
+                    await discard(producer)
+                raise
             return int(written.offset)
 
     async def _disconnect(self) -> None:
-        for client in (self._offsets, self._letters):
-            if client is not None:
-                await client.stop()
+        consumer, producer = self._offsets, self._letters
         self._offsets = self._letters = None
+        if consumer is not None:
+            await consumer.stop()
+        if producer is not None:
+            await discard(producer)

@@ -22,9 +22,10 @@ from typing import Any
 
 from aiokafka import errors
 
-from services.chassis.errors import FeedmeshError, LogUnavailable, OffsetOutOfRange
+from services.chassis.errors import ConfigFaults, FeedmeshError, LogUnavailable, OffsetOutOfRange
 from services.chassis.log.kafka.client import Consumer, Place, connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaTailConfig
+from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import translate
 from services.chassis.log.kafka.loop import EventLoop
 from services.chassis.log.log import Chunk, Positions
@@ -73,15 +74,19 @@ class KafkaTail:
         self._following.cancel()
 
     async def _follow(self) -> None:
-        consumer = self._consumer()
+        consumer: Any = None
         try:
-            await consumer.start()
+            consumer = self._consumer()
+            await start(consumer, self._connection, name=self._name)
             consumer.assign(list(self._told))
             for place, offset in self._told.items():
                 consumer.seek(place, offset)
             await self._fetch(consumer)
         except errors.OffsetOutOfRangeError as fault:
             self._buffer.fail(await self._out_of_range(consumer, fault.args[0]))
+        except ConfigFaults as fault:
+            # They were right at the first contact: files that are being replaced, one after the other.
+            self._buffer.fail(LogUnavailable("; ".join(fault.faults)))
         except (errors.KafkaError, OSError, FeedmeshError) as fault:
             self._buffer.fail(translate(fault, "to be followed"))
         except asyncio.CancelledError:
@@ -90,7 +95,8 @@ class KafkaTail:
         except Exception as fault:  # noqa: BLE001  whatever ended the task, `poll` must hear of it
             self._buffer.fail(LogUnavailable(f"following Kafka broke: {type(fault).__name__}: {fault}"))
         finally:
-            await consumer.stop()
+            if consumer is not None:
+                await consumer.stop()
 
     async def _fetch(self, consumer: Any) -> None:
         advance_s = self._config.advance_ms / 1000

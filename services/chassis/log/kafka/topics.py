@@ -26,6 +26,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.client import connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaTopicsConfig
+from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import translated
 from services.chassis.log.log import DATA_TOPICS, DEAD_LETTERS
 
@@ -55,7 +56,7 @@ async def admin_client(connection: KafkaConnection, *, name: str) -> AsyncIterat
     client = AIOKafkaAdminClient(**connection_options(connection, name=name))
     try:
         with translated(f"to be reached at {connection.bootstrap}"):
-            await client.start()
+            await start(client, connection, name=name)
         yield client
     finally:
         await client.close()
