@@ -19,6 +19,21 @@ DataDir = Annotated[
     ),
 ]
 
+Bootstrap = Annotated[
+    str,
+    typer.Option("--bootstrap", help="Kafka's brokers.", metavar="HOST:PORT,…", show_default=False),
+]
+
+KafkaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka",
+        help="TOML file about Kafka: table `connection` (TLS, SASL, topic prefix …) and table `topics`. "
+        "docs/log.md has an example.",
+        metavar="FILE",
+    ),
+]
+
 
 def config_dir() -> Path:
     """The configuration that is shipped: in the sources of a checkout, inside the package when installed."""

@@ -23,9 +23,10 @@ from rich.table import Table
 from services.cli.faults import CliFault, Interrupted, UsageFault
 from services.cli.log.opening import asked_log, check_brokers
 from services.cli.mesh.layout import PORT_BASE, SERVICES, Layout
+from services.cli.mesh.log_settings import LogSettings, settle
 from services.cli.mesh.readiness import Readiness, Watcher
 from services.cli.mesh.supervisor import Supervisor
-from services.cli.options import DEFAULT_DATA_DIR, DataDir, config_dir
+from services.cli.options import DEFAULT_DATA_DIR, Bootstrap, DataDir, KafkaFile, config_dir
 
 READY_S_MAX: Final = 300
 """First starts compile kernels, some 40 s of processor time; later ones take a few seconds."""
@@ -56,22 +57,21 @@ def up(
             help="Where the log is. Kept in the data folder; at first: embedded.", show_default=False
         ),
     ] = None,
-    bootstrap: Annotated[
-        str, typer.Option(help="Kafka's brokers, with --log kafka.", metavar="HOST:PORT,…")
-    ] = "",
-    kafka: Annotated[
-        Path | None,
-        typer.Option(help="TOML file with tables [connection] (TLS, SASL, prefix …) and [topics] for Kafka."),
-    ] = None,
+    bootstrap: Bootstrap = "",
+    kafka: KafkaFile = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all are ready; stop later with `feedmesh down`.")
     ] = False,
 ) -> None:
     """Start every process of the mesh on this machine, and stay until Ctrl-C."""
-    asked = asked_log(log, bootstrap=bootstrap, kafka=kafka)
-    layout = Layout.open_or_create(data_dir, ports=_ports(ports), hosts=_hosts(hosts or []), log=asked)
-    if layout.log.kind == "kafka":
-        check_brokers(layout.log)
+    first_port, counts = _ports(ports), _hosts(hosts or [])
+    kept = LogSettings.read(data_dir)
+    asked = asked_log(log, bootstrap=bootstrap, kafka=kafka, kept=kept)
+    settled = settle(kept, asked, data_dir=data_dir)
+    if settled.kind == "kafka":
+        # Before anything is kept: brokers that were misspelled must not be.
+        check_brokers(settled)
+    layout = Layout.open_or_create(data_dir, ports=first_port, hosts=counts, log=settled)
     with running_mesh(layout, services=_services(only), config=config or config_dir(), keep=detach) as mesh:
         console = Console()
         seconds = mesh.wait_until_ready(console)

@@ -30,6 +30,7 @@ MESH: Final = (
     "tests/mesh/test_kill.py",
     "tests/mesh/test_hosts.py",
     "tests/mesh/test_draining.py",
+    "tests/mesh/test_log_commands.py",
     "tests/mesh/test_yelp.py",
 )
 """The mesh's tests that depend on its log."""

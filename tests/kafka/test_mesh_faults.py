@@ -18,7 +18,6 @@ from feedmesh.log.v1 import record_pb2
 from services.chassis.errors import TooLate, Unavailable
 from services.chassis.log.kafka.config import (
     KafkaConfig,
-    KafkaConnection,
     KafkaReaderConfig,
     KafkaTopicsConfig,
 )
@@ -32,14 +31,13 @@ from tests.mesh import events
 from tests.mesh.events import new_id, new_ids
 from tests.mesh.feed_reader import FeedReader
 from tests.mesh.ledger import Publisher, check
-from tests.mesh.live import LiveMesh, live_mesh, log_environment
+from tests.mesh.live import LiveMesh, live_mesh, log_in_kafka
 from tests.mesh.metric_table import scrape
 from tests.mesh.views import Views, pins_of, stages_of, wait_until
 
 pytestmark = [*KAFKA, pytest.mark.mesh, pytest.mark.xdist_group("kafka-mesh")]
 
 SESSION_TIMEOUT_MS = 9_000
-PREFIX = "faulty."
 PAUSE_S_MAX = 3 * SESSION_TIMEOUT_MS / 1000
 """Well beyond the session's timeout: the machine is shared, and the test must not fail for that."""
 
@@ -55,8 +53,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
 @pytest.fixture(scope="module")
 def session_mesh(cluster: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveMesh]:
     """A mesh whose log is there."""
-    environment = log_environment(cluster.bootstrap, prefix=PREFIX)
-    with live_mesh(tmp_path_factory.mktemp("mesh"), environment=environment) as mesh:
+    log = log_in_kafka(cluster.bootstrap)
+    with live_mesh(tmp_path_factory.mktemp("mesh"), log=log) as mesh:
         yield mesh
 
 
@@ -205,7 +203,7 @@ def test_poison_in_each_topic_is_buried_and_its_partition_goes_on(
 ) -> None:
     garbage = b"\xff\xff not a record"
     newer = record(new_id(), key=1, version=RECORD_VERSION_MAX + 7)
-    connection = KafkaConnection(bootstrap=cluster.bootstrap, topic_prefix=PREFIX)
+    connection = mesh.layout.log.connection
     reader = KafkaReader(KafkaReaderConfig(connection=connection), name="test")
     already = reader.end_offsets(DEAD_LETTERS)[0]
     partitions = reader.topics

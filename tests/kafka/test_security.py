@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import time
@@ -142,9 +143,8 @@ def log_of(connection: KafkaConnection, *, connected: bool = True) -> Iterator[O
 def trouble_of(connection: KafkaConnection) -> str:
     """What Ingest says of itself after its first attempt, which must be over in two timeouts."""
     with log_of(connection, connected=False) as log:
-        before = log.trouble
         until = time.monotonic() + 2 * TIMEOUT_S + 1
-        while log.trouble == before and time.monotonic() < until:
+        while log.trouble == "Kafka was not reached yet" and time.monotonic() < until:
             log.wait_connected(timeout_s=0.01)
         with pytest.raises(LogUnavailable) as refused:
             log.publish(new_records("pins", 0, b"x"))
@@ -278,8 +278,8 @@ def test_what_cannot_work_on_this_machine_ends_ingest_and_followers(
 ) -> None:
     given = {key: getattr(guarded.papers, value, value) for key, value in settings.items()}
     connection = guarded.connection("MUTUAL", **{"security": "ssl", **given})
-    if connection.sasl_mechanism == "GSSAPI":
-        pytest.importorskip("aiokafka")
+    if connection.sasl_mechanism and importlib.util.find_spec("gssapi") is not None:
+        pytest.skip("Kerberos is installed here")
     with log_of(connection, connected=False) as log:
         assert not log.wait_connected(timeout_s=10)
         (fault,) = log.fatal
@@ -298,6 +298,6 @@ def test_each_broker_that_is_not_reached_is_said_with_its_reason(guarded: Guarde
         request_timeout_ms=2_000,
     )
     text = trouble_of(connection)
-    assert "127.0.0.1:1: [Errno 111] Connect call failed" in text
-    assert "nowhere.invalid:2: [Errno -2] Name or service not known" in text
+    assert "127.0.0.1:1: [Errno" in text
+    assert "nowhere.invalid:2: [Errno" in text
     assert CLOSES in text

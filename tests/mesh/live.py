@@ -19,8 +19,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from services.chassis.log.kafka.config import KafkaConnection
 from services.cli.connection import Connection
-from services.cli.mesh.layout import FOLLOWING, SERVICES, Layout, Process
+from services.cli.mesh.layout import SERVICES, Layout, Process
+from services.cli.mesh.log_settings import LogSettings
 from services.cli.mesh.readiness import Watcher
 from services.cli.mesh.supervisor import Supervisor
 from services.cli.options import config_dir
@@ -44,22 +46,16 @@ KAFKA_BROKERS: Final = "FEEDMESH_TEST_MESH_KAFKA"
 """Names brokers when the meshes of this run are to have their logs in Kafka."""
 
 
-def log_environment(bootstrap: str = "", *, prefix: str = "") -> dict[str, str]:
-    """What every process is told of its log: in Kafka at `bootstrap`, or what the run was started with."""
-    bootstrap = bootstrap or os.environ.get(KAFKA_BROKERS, "")
-    if not bootstrap:
-        return {}
-    told = {
-        "LOG_KIND": "kafka",
-        "KAFKA__CONNECTION__BOOTSTRAP": bootstrap,
-        "KAFKA__CONNECTION__TOPIC_PREFIX": prefix or f"mesh-{uuid.uuid4().hex[:8]}.",
-    }
-    owners = {"INGEST": "", **{service.upper(): "FOLLOWER__" for service in FOLLOWING}}
-    return {
-        f"FEEDMESH_{service}__{inside}{key}": value
-        for service, inside in owners.items()
-        for key, value in told.items()
-    }
+def log_of_this_run() -> LogSettings:
+    """The embedded log, or a new one in Kafka when the run was started for that."""
+    bootstrap = os.environ.get(KAFKA_BROKERS, "")
+    return log_in_kafka(bootstrap) if bootstrap else LogSettings()
+
+
+def log_in_kafka(bootstrap: str) -> LogSettings:
+    """A new log on these brokers, under a prefix of its own."""
+    prefix = f"mesh-{uuid.uuid4().hex[:8]}."
+    return LogSettings("kafka", KafkaConnection(bootstrap=bootstrap, topic_prefix=prefix))
 
 
 class LiveMesh:
@@ -71,10 +67,11 @@ class LiveMesh:
         *,
         hosts: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        log: LogSettings | None = None,
     ) -> None:
-        self.layout = Layout.create(folder, ports=None, hosts=hosts or {})
+        self.layout = Layout.create(folder, ports=None, hosts=hosts or {}, log=log or log_of_this_run())
         self._supervisor = Supervisor(self.layout, config_dir=config_dir())
-        self._environment = {**SMALL, **log_environment(), **(environment or {})}
+        self._environment = {**SMALL, **(environment or {})}
         self._watcher = Watcher(self.layout.processes)
         self._daemon: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -218,10 +215,14 @@ class LiveMesh:
 
 @contextmanager
 def live_mesh(
-    folder: Path, *, hosts: Mapping[str, int] | None = None, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *,
+    hosts: Mapping[str, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+    log: LogSettings | None = None,
 ) -> Iterator[LiveMesh]:
     """A mesh that serves while inside, and leaves no process behind."""
-    mesh = LiveMesh(folder, hosts=hosts, environment=environment)
+    mesh = LiveMesh(folder, hosts=hosts, environment=environment, log=log)
     try:
         mesh.start()
         yield mesh

@@ -16,7 +16,7 @@ from services.chassis.log.token import Token
 from services.cli.connection import PUBLISH, reading_after
 from tests.mesh import events
 from tests.mesh.events import new_id, new_ids
-from tests.mesh.live import LiveMesh, log_environment
+from tests.mesh.live import LiveMesh
 from tests.mesh.metric_table import scrape
 from tests.mesh.views import LIST_PINS, Views, pins_of, stages_of, wait_until
 
@@ -35,7 +35,7 @@ def test_read_that_waits_for_its_token_is_answered_while_its_process_drains(roug
     board, early, late, user = new_ids(4)
     token = Token.decode(mesh.connection.publish([events.save(early, board=board, user=user)]))
     # The end of a transaction takes an offset in Kafka, so there the next save lies one further.
-    ahead = 2 if log_environment() else 1
+    ahead = 2 if mesh.layout.log.kind == "kafka" else 1
     next_position = {place: offset + ahead for place, offset in token.positions.items() if place[0] == "pins"}
     waiting = Token(token.log_id, next_position).encode()
     connection = mesh.connect()

@@ -18,14 +18,19 @@ NAME: Final = "feedmesh-cli"
 _CHUNK_BYTES: Final = 4 << 20
 
 
-def asked_log(kind: str | None, *, bootstrap: str, kafka: Path | None) -> LogSettings | None:
-    """What the options of `feedmesh up` ask for; None when they say nothing. Raises UsageFault."""
-    if kind is None and not bootstrap and kafka is None:
-        return None
+def asked_log(kind: str | None, *, bootstrap: str, kafka: Path | None, kept: LogSettings) -> LogSettings:
+    """The log that the options of `feedmesh up` ask for; what they leave open is as `kept`.
+
+    Raises UsageFault.
+    """
     if kind == "embedded":
         if bootstrap or kafka is not None:
             raise UsageFault("--bootstrap and --kafka are for --log kafka")
         return LogSettings()
+    if kafka is None and kept.kind == "kafka":
+        return kept.at(bootstrap) if bootstrap else kept
+    if kind is None and not bootstrap and kafka is None:
+        return kept
     return LogSettings.from_file(kafka, bootstrap=bootstrap)
 
 
@@ -47,11 +52,16 @@ def opened_log(connection: Connection) -> Iterator[LogReader]:
 
 
 def check_brokers(settings: LogSettings) -> None:
-    """Raises MeshUnavailable when no broker answers: nine processes would say so later, each in its log."""
+    """Raises MeshUnavailable when no broker answers: nine processes would say so later, each in its log.
+
+    Takes at most `connection.call_timeout_ms`.
+    """
     with installed():
         from services.chassis.log.kafka.topics import read_states
     try:
         read_states(settings.connection, name=NAME)
+    except ConfigFaults as fault:
+        raise UsageFault(str(fault)) from fault
     except LogUnavailable as fault:
         raise MeshUnavailable(f"{fault}\nare the brokers up, and is --bootstrap right?") from fault
 

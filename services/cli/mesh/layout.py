@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -81,7 +82,14 @@ class Layout:
 
     data_dir: Path
     processes: tuple[Process, ...]
-    log: LogSettings = field(default_factory=LogSettings)
+
+    @cached_property
+    def log(self) -> LogSettings:
+        """Which log it is. Read when it is asked for: `feedmesh down` must work without Kafka's certificates.
+
+        Raises UsageFault when it cannot be read.
+        """
+        return LogSettings.read(self.data_dir)
 
     @property
     def map_path(self) -> Path:
@@ -124,7 +132,7 @@ class Layout:
             metrics = _read_targets(data_dir / _TARGETS_NAME)
         except (ConfigFaults, OSError, ValueError, KeyError, TypeError) as fault:
             raise UsageFault(f"{data_dir} is not a folder of `feedmesh up`: {fault}") from fault
-        return cls(data_dir, tuple(_read(shard_map, metrics)), LogSettings.read(data_dir))
+        return cls(data_dir, tuple(_read(shard_map, metrics)))
 
     @classmethod
     def create(
@@ -143,7 +151,7 @@ class Layout:
         # The map last: a folder with a map is a whole layout.
         _write(data_dir / _TARGETS_NAME, _targets_of(processes))
         _write(data_dir / _MAP_NAME, _map_of(processes))
-        return cls(data_dir, processes, log)
+        return cls(data_dir, processes)
 
     @classmethod
     def open_or_create(
@@ -159,9 +167,7 @@ class Layout:
             return cls.create(data_dir, ports=ports, hosts=hosts, log=log)
         layout = cls.open(data_dir)
         settled = settle(layout.log, log, data_dir=data_dir)
-        if settled != layout.log:
-            settled.write(data_dir)
-            layout = replace(layout, log=settled)
+        _check_hosts({"ingest": len(layout.addresses("ingest"))}, settled)
         for service, count in hosts.items():
             there = len(layout.addresses(service))
             if there != count:
@@ -169,7 +175,10 @@ class Layout:
                     f"{data_dir} was made with {there} {service} host(s), not {count}: its stores hold the "
                     "shards of that layout; use another --data-dir, or leave --hosts away"
                 )
-        return layout
+        if settled == layout.log:
+            return layout
+        settled.write(data_dir)
+        return cls(data_dir, layout.processes)
 
 
 def _check_hosts(hosts: Mapping[str, int], log: LogSettings) -> None:
@@ -178,12 +187,11 @@ def _check_hosts(hosts: Mapping[str, int], log: LogSettings) -> None:
             raise UsageFault(f"unknown service {service!r} in --hosts; one of {', '.join(SERVICES)}")
         most = _hosts_max(service, log)
         if not 1 <= count <= most:
-            why = (
-                ": several Ingest need a log that several can write, --log kafka"
-                if service == "ingest"
-                else ""
-            )
-            raise UsageFault(f"--hosts {service}={count}: must be 1 to {most}{why}")
+            bounds = "1" if most == 1 else f"1 to {most}"
+            why = ""
+            if service == "ingest" and log.kind == "embedded":
+                why = "; several can write only a log in Kafka: --log kafka"
+            raise UsageFault(f"--hosts {service}={count}: must be {bounds}{why}")
 
 
 def _hosts_max(service: str, log: LogSettings) -> int:

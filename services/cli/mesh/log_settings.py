@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
@@ -29,6 +29,7 @@ from services.chassis.log.kafka.config import (
 from services.cli.faults import UsageFault
 
 _NAME: Final = "log.json"
+_TABLES: Final = frozenset({"connection", "topics"})
 T = TypeVar("T")
 
 
@@ -57,7 +58,10 @@ class LogSettings:
             raise UsageFault(f"{path} is not a file of `feedmesh up`: {fault}") from fault
         if kind == "embedded":
             return cls()
-        return cls.kafka(document, source=str(path))
+        if kind != "kafka":
+            raise UsageFault(f"{path}: kind = {kind!r}: must be embedded or kafka")
+        tables = {key: value for key, value in document.items() if key != "kind"}
+        return cls.kafka(tables, source=str(path))
 
     @classmethod
     def kafka(cls, tables: Mapping[str, Any], *, source: str, bootstrap: str = "") -> Self:
@@ -66,8 +70,16 @@ class LogSettings:
         Raises:
             UsageFault: every fault, with its key; `source` says where the tables are from.
         """
-        unknown = sorted(set(tables) - {"kind", "connection", "topics"})
-        faults = [f"{key}: no such table (connection, topics)" for key in unknown]
+        faults = [
+            f"{key}: no such table; there are connection and topics" for key in sorted(set(tables) - _TABLES)
+        ]
+        faults += [
+            f"{key} = {tables[key]!r}: must be a table, [{key}]"
+            for key in sorted(_TABLES & set(tables))
+            if not isinstance(tables[key], dict)
+        ]
+        if faults:
+            raise UsageFault(_lines(source, faults))
         asked = {**tables.get("connection", {}), **({"bootstrap": bootstrap} if bootstrap else {})}
         connection = _checked(KafkaConnection, asked, "connection", faults)
         topics = _checked(KafkaTopicsConfig, tables.get("topics", {}), "topics", faults)
@@ -76,7 +88,7 @@ class LogSettings:
                 "connection.bootstrap is missing: name brokers with --bootstrap host:port,host:port"
             )
         if faults or connection is None or topics is None:
-            raise UsageFault("\n".join(f"{source}: {fault}" for fault in faults))
+            raise UsageFault(_lines(source, faults))
         return cls("kafka", connection, topics)
 
     @classmethod
@@ -91,6 +103,11 @@ class LogSettings:
         except ValueError as fault:
             raise UsageFault(f"--kafka {path}: is not TOML: {fault}") from fault
         return cls.kafka(tables, source=str(path), bootstrap=bootstrap)
+
+    def at(self, bootstrap: str) -> Self:
+        """The same log in Kafka, asked for at other brokers. Raises UsageFault."""
+        tables = {"connection": _changed(self.connection), "topics": _changed(self.topics)}
+        return self.kafka(tables, source="--bootstrap", bootstrap=bootstrap)
 
     def write(self, data_dir: Path) -> None:
         """Keep it, whole or not at all."""
@@ -132,11 +149,10 @@ def settle(kept: LogSettings, asked: LogSettings | None, *, data_dir: Path) -> L
     if not _has_stores(data_dir):
         return asked
     if asked.kind == kept.kind == "kafka":
-        if asked.connection.topic_prefix != kept.connection.topic_prefix or asked.topics != kept.topics:
+        if _place(asked) != _place(kept):
             raise UsageFault(
-                f"the mesh of {data_dir} follows the topics {kept.connection.topic_prefix}* with "
-                f"{kept.topics.partitions} partitions: its stores mean nothing for others; use "
-                "another --data-dir"
+                f"the mesh of {data_dir} follows the topics {_place(kept)}, not {_place(asked)}: its stores "
+                "mean nothing for others; use another --data-dir"
             )
         return asked
     if asked.kind == "kafka":
@@ -152,9 +168,18 @@ def settle(kept: LogSettings, asked: LogSettings | None, *, data_dir: Path) -> L
     )
 
 
+def _place(settings: LogSettings) -> str:
+    """What makes it another log in Kafka; other brokers of the same cluster do not."""
+    return f"{settings.connection.topic_prefix}* with {settings.topics.partitions} partitions"
+
+
 def _has_stores(data_dir: Path) -> bool:
     """Whether a process of this folder has begun to write."""
     return (data_dir / "ingest" / "log").exists() or any(data_dir.glob("*/store"))
+
+
+def _lines(source: str, faults: Sequence[str]) -> str:
+    return "\n".join(f"{source}: {fault}" for fault in faults)
 
 
 def _checked(kind: type[T], values: Any, table: str, faults: list[str]) -> T | None:
@@ -168,10 +193,13 @@ def _checked(kind: type[T], values: Any, table: str, faults: list[str]) -> T | N
 
 
 def _changed(values: Any) -> dict[str, Any]:
-    """The fields that differ from their defaults, as JSON and the environment can carry them."""
+    """The fields that differ from their defaults, as JSON and the environment can carry them.
+
+    Paths are made absolute: the next command may run in another folder.
+    """
     default = type(values)()
     return {
-        one.name: str(value) if isinstance(value, Path) else value
+        one.name: str(value.absolute()) if isinstance(value, Path) else value
         for one in dataclasses.fields(values)
         if (value := getattr(values, one.name)) != getattr(default, one.name)
     }

@@ -277,7 +277,8 @@ class KafkaLog(KafkaReader):
                 await make_topics(client, connection, topics, absent)
                 states = await wait_for_topics(client, connection.topic_prefix, wanted)
             await check_topics(client, connection, topics, states)
-        holds_records = not absent and await self._holds_records()
+        # Also where some topics were just made: those that were there may be a log that has lost its identity.
+        holds_records = len(absent) < len(wanted) and await self._holds_records()
         meta = await identify(connection, name=self._name, holds_records=holds_records)
         await append_meta(
             connection,

@@ -1,0 +1,140 @@
+"""Which log a data folder is on, and what may change about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from services.chassis.config import load_config
+from services.chassis.log.kafka.config import KafkaConnection, KafkaTopicsConfig
+from services.cli.faults import UsageFault
+from services.cli.log.opening import asked_log
+from services.cli.mesh.layout import FOLLOWING, Layout
+from services.cli.mesh.log_settings import LogSettings, settle
+from services.ingest.config import IngestConfig
+from services.polaris.config import PolarisConfig
+
+OTHER_TOPICS = KafkaConnection(bootstrap="a:1", topic_prefix="other.")
+KAFKA = LogSettings("kafka", KafkaConnection(bootstrap="a:1,b:2"), KafkaTopicsConfig(partitions=8))
+
+
+def test_a_folder_without_settings_is_on_the_embedded_log(tmp_path: Path) -> None:
+    assert LogSettings.read(tmp_path) == LogSettings()
+
+
+def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    connection = KafkaConnection(
+        bootstrap="a:1",
+        topic_prefix="mine.",
+        security="sasl_ssl",
+        sasl_mechanism="PLAIN",
+        sasl_username="ada",
+        sasl_password_file=password,
+        tls_check_hostname=False,
+    )
+    settings = LogSettings("kafka", connection, KafkaTopicsConfig(replication=1, min_insync=1))
+    settings.write(tmp_path)
+    assert LogSettings.read(tmp_path) == settings
+    assert "secret" not in (tmp_path / "log.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is not a file of"),
+        ("[]", "is not a file of"),
+        ('{"kind": "kafka"}', "connection.bootstrap is missing"),
+        ('{"kind": "kafka", "connection": {"bootstrap": "nowhere"}}', "is not host:port"),
+        ('{"kind": "kafka", "connection": {"bootstrap": "a:1", "typo": 1}}', r"connection\.typo"),
+        ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "topics": {"create": 7}}', "topics.create = 7"),
+        ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "producer": {}}', "producer: no such table"),
+    ],
+    ids=["cut off", "no object", "no brokers", "no port", "unknown key", "beyond a limit", "unknown table"],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused_with_their_key(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "log.json").write_text(text)
+    with pytest.raises(UsageFault, match=why):
+        LogSettings.read(tmp_path)
+
+
+def test_processes_are_told_what_differs_from_the_defaults(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret")
+    connection = KafkaConnection(
+        bootstrap="a:1,b:2", security="sasl_plaintext", sasl_mechanism="SCRAM-SHA-512", sasl_username="ada",
+        sasl_password_file=password,
+    )  # fmt: skip
+    settings = LogSettings("kafka", connection, KafkaTopicsConfig(partitions=8, retention_hours=48))
+    ingest = load_config(
+        IngestConfig, path=None, env=settings.environment("ingest", writes=True), prefix="FEEDMESH_INGEST"
+    )
+    assert (ingest.log_kind, ingest.kafka.connection) == ("kafka", connection)
+    assert ingest.kafka.topics == settings.topics
+    polaris = load_config(
+        PolarisConfig, path=None, env=settings.environment("polaris", writes=False), prefix="FEEDMESH_POLARIS"
+    )
+    assert (polaris.follower.log_kind, polaris.follower.kafka.connection) == ("kafka", connection)
+    assert LogSettings().environment("ingest", writes=True) == {}
+
+
+def test_a_folder_without_stores_may_change_its_log(tmp_path: Path) -> None:
+    assert settle(LogSettings(), KAFKA, data_dir=tmp_path) == KAFKA
+    assert settle(KAFKA, LogSettings(), data_dir=tmp_path) == LogSettings()
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked", "why"),
+    [
+        (LogSettings(), KAFKA, "feedmesh log copy --data-dir .* --bootstrap a:1,b:2"),
+        (KAFKA, LogSettings(), "has its log in Kafka, at a:1,b:2"),
+        (KAFKA, LogSettings("kafka", OTHER_TOPICS, KAFKA.topics), "follows the topics feedmesh"),
+        (KAFKA, LogSettings("kafka", KAFKA.connection, KafkaTopicsConfig(partitions=16)), "8 partitions"),
+    ],
+    ids=["to Kafka", "from Kafka", "to other topics", "to other partitions"],
+)  # fmt: skip
+def test_a_folder_with_stores_stays_with_its_log(
+    tmp_path: Path, kept: LogSettings, asked: LogSettings, why: str
+) -> None:
+    (tmp_path / "polaris" / "store").mkdir(parents=True)
+    with pytest.raises(UsageFault, match=why):
+        settle(kept, asked, data_dir=tmp_path)
+    assert settle(kept, None, data_dir=tmp_path) == kept
+
+
+def test_brokers_may_move(tmp_path: Path) -> None:
+    (tmp_path / "polaris" / "store").mkdir(parents=True)
+    moved = LogSettings("kafka", KafkaConnection(bootstrap="c:3"), KAFKA.topics)
+    assert settle(KAFKA, moved, data_dir=tmp_path) == moved
+
+
+def test_the_layout_keeps_the_log(tmp_path: Path) -> None:
+    Layout.create(tmp_path, ports=None, hosts={"ingest": 2}, log=KAFKA)
+    layout = Layout.open_or_create(tmp_path, ports=None, hosts={})
+    assert layout.log == KAFKA
+    assert [process.shards for process in layout.processes if process.service == "ingest"] == [(0,), (0,)]
+    assert FOLLOWING
+
+
+def test_several_ingest_need_kafka(tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match="several Ingest need a log that several can write, --log kafka"):
+        Layout.create(tmp_path, ports=None, hosts={"ingest": 2})
+
+
+def test_what_up_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "kafka.toml"
+    file.write_text('[connection]\nbootstrap = "x:1"\ntopic_prefix = "p."\n[topics]\npartitions = 4\n')
+    assert asked_log(None, bootstrap="", kafka=None) is None
+    assert asked_log("embedded", bootstrap="", kafka=None) == LogSettings()
+    found = asked_log(None, bootstrap="y:2", kafka=file)
+    assert found is not None
+    assert (found.connection.bootstrap, found.connection.topic_prefix) == ("y:2", "p.")
+    assert found.topics.partitions == 4
+    with pytest.raises(UsageFault, match="name brokers with --bootstrap"):
+        asked_log("kafka", bootstrap="", kafka=None)
+    with pytest.raises(UsageFault, match="are for --log kafka"):
+        asked_log("embedded", bootstrap="a:1", kafka=None)
+    with pytest.raises(UsageFault, match="cannot be read"):
+        asked_log("kafka", bootstrap="", kafka=tmp_path / "absent")
