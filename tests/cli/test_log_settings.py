@@ -49,7 +49,7 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         ('{"kind": "kafka"}', "connection.bootstrap is missing"),
         ('{"kind": "kafka", "connection": {"bootstrap": "nowhere"}}', "is not host:port"),
         ('{"kind": "kafka", "connection": {"bootstrap": "a:1", "typo": 1}}', r"connection\.typo"),
-        ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "topics": {"create": 7}}', "topics.create = 7"),
+        ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "topics": {"create": 7}}', "create = 7"),
         ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "producer": {}}', "producer: no such table"),
     ],
     ids=["cut off", "no object", "no brokers", "no port", "unknown key", "beyond a limit", "unknown table"],
@@ -119,22 +119,25 @@ def test_the_layout_keeps_the_log(tmp_path: Path) -> None:
 
 
 def test_several_ingest_need_kafka(tmp_path: Path) -> None:
-    with pytest.raises(UsageFault, match="several Ingest need a log that several can write, --log kafka"):
+    with pytest.raises(UsageFault, match="several can write only a log in Kafka: --log kafka"):
         Layout.create(tmp_path, ports=None, hosts={"ingest": 2})
 
 
 def test_what_up_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "kafka.toml"
     file.write_text('[connection]\nbootstrap = "x:1"\ntopic_prefix = "p."\n[topics]\npartitions = 4\n')
-    assert asked_log(None, bootstrap="", kafka=None) is None
-    assert asked_log("embedded", bootstrap="", kafka=None) == LogSettings()
-    found = asked_log(None, bootstrap="y:2", kafka=file)
-    assert found is not None
+    kept = LogSettings()
+    assert asked_log(None, bootstrap="", kafka=None, kept=KAFKA) == KAFKA
+    assert asked_log("kafka", bootstrap="", kafka=None, kept=KAFKA) == KAFKA
+    assert asked_log("embedded", bootstrap="", kafka=None, kept=KAFKA) == kept
+    moved = asked_log(None, bootstrap="c:3", kafka=None, kept=KAFKA)
+    assert (moved.connection.bootstrap, moved.topics) == ("c:3", KAFKA.topics)
+    found = asked_log(None, bootstrap="y:2", kafka=file, kept=kept)
     assert (found.connection.bootstrap, found.connection.topic_prefix) == ("y:2", "p.")
     assert found.topics.partitions == 4
     with pytest.raises(UsageFault, match="name brokers with --bootstrap"):
-        asked_log("kafka", bootstrap="", kafka=None)
+        asked_log("kafka", bootstrap="", kafka=None, kept=kept)
     with pytest.raises(UsageFault, match="are for --log kafka"):
-        asked_log("embedded", bootstrap="a:1", kafka=None)
+        asked_log("embedded", bootstrap="a:1", kafka=None, kept=kept)
     with pytest.raises(UsageFault, match="cannot be read"):
-        asked_log("kafka", bootstrap="", kafka=tmp_path / "absent")
+        asked_log("kafka", bootstrap="", kafka=tmp_path / "absent", kept=kept)

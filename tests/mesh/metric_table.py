@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from services.chassis.leaf import LeafProcess
+from services.chassis.log.kafka.metrics import KafkaMetrics
 from services.chassis.metrics import MetricFamily, describe, new_registry
 from services.chassis.orchestrator import OrchestratorProcess
 from services.cli.mesh.layout import FOLLOWING, SERVICES, UNSHARDED
@@ -30,6 +31,8 @@ from services.cli.options import config_dir
 PATH: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ACCEPT: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+EMBEDDED: Final = "embedded log"
+KAFKA: Final = "log in Kafka"
 _WORDS: Final = {"all": frozenset(SERVICES), "views": FOLLOWING}
 
 _HEAD: Final = """\
@@ -66,11 +69,25 @@ def collect() -> list[Row]:
     for service in SERVICES:
         for family in registered(service):
             by_family[family].add(service)
+    in_kafka = set(describe_kafka_log())
+    for family in in_kafka:
+        by_family[family].add("ingest" if "ingest" in by_family[family] else f"ingest ({KAFKA})")
+    for family, services in by_family.items():
+        # What the log counts, and the log in Kafka does not.
+        if family.name.startswith("feedmesh_log_") and family not in in_kafka:
+            by_family[family] = {f"{service} ({EMBEDDED})" for service in services}
     rows = [
         Row(family.name, family.kind, family.labels, frozenset(services), family.help)
         for family, services in by_family.items()
     ]
     return sorted(rows, key=lambda row: (_place(row), row.name))
+
+
+def describe_kafka_log() -> list[MetricFamily]:
+    """What Ingest counts of a log in Kafka."""
+    registry = new_registry()
+    KafkaMetrics(registry)
+    return describe(registry)
 
 
 def registered(service: str) -> list[MetricFamily]:
@@ -110,7 +127,7 @@ def parse(page: str) -> list[Row]:
     """The rows of the page's table."""
     rows = []
     for line in page.splitlines():
-        found = re.fullmatch(r"\| `(\w+)` \| (\w+) \| ([\w, ]*) \| ([\w, ]+) \| (.*) \|", line)
+        found = re.fullmatch(r"\| `(\w+)` \| (\w+) \| ([\w, ]*) \| ([\w, ()]+) \| (.*) \|", line)
         if found:
             name, kind, labels, services, meaning = found.groups()
             rows.append(Row(name, kind, _words(labels), _services_of(services), meaning))
@@ -161,7 +178,7 @@ def _place(row: Row) -> tuple[int, str]:
     """What all have first, then what followers have, then each service's own in the mesh's order."""
     if len(row.services) == 1:
         (service,) = row.services
-        return SERVICES.index(service) + 1, ""
+        return SERVICES.index(service.partition(" ")[0]) + 1, ""
     return 0, ("" if row.services == frozenset(SERVICES) else "followers")
 
 
@@ -169,7 +186,7 @@ def _services_word(services: frozenset[str]) -> str:
     for word, named in _WORDS.items():
         if services == named:
             return word
-    return ", ".join(service for service in SERVICES if service in services)
+    return ", ".join(sorted(services, key=lambda service: SERVICES.index(service.partition(" ")[0])))
 
 
 def _services_of(word: str) -> frozenset[str]:

@@ -22,6 +22,7 @@ def connect_follower(host: Host, config: FollowerConfig, *, store: Store, view: 
     name = f"feedmesh-{host.name}-{host.process.address}"
     return Follower(
         log=connect_reader(config, host.channels, name=name),
+        owns_log=True,
         store=store,
         view=view,
         owned=host.owned,

@@ -73,6 +73,7 @@ class Follower:
         self,
         *,
         log: LogReader,
+        owns_log: bool = False,
         store: Store,
         view: View,
         owned: OwnedShards,
@@ -84,6 +85,7 @@ class Follower:
         on_all_lost: Callable[[FeedmeshError], None] | None = None,
     ) -> None:
         self._log = log
+        self._owns_log = owns_log
         self._store = store
         self._view = view
         self._owned = owned
@@ -116,6 +118,8 @@ class Follower:
             tail.close()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(_STOP_WAIT_S)
+        if self._owns_log:
+            self._log.close()
 
     def wait_applied(self, positions: Positions, *, timeout_s: float) -> None:
         """Block until the positions that concern this host are applied, at most `timeout_s`.
