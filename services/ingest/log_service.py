@@ -15,7 +15,7 @@ from feedmesh.log.v1 import log_pb2, log_pb2_grpc, record_pb2
 from services.chassis.clock import Clock
 from services.chassis.errors import BadRequest, LimitExceeded, OffsetOutOfRange
 from services.chassis.log.embedded import EmbeddedLog
-from services.chassis.log.log import Chunk, Log, Positions
+from services.chassis.log.log import DEAD_LETTERS, Chunk, Log, Positions
 from services.chassis.log.replay import replayed
 from services.chassis.log.token import Token
 from services.ingest.config import IngestConfig
@@ -24,6 +24,8 @@ from services.ingest.metrics import IngestMetrics
 
 FULL_NAME: Final = "feedmesh.log.v1.LogService"
 CHUNK_BYTES_MAX: Final = 4 << 20
+REPLAY_BYTES_MAX: Final = 4 << 20
+"""Of a letter whose record is whole again; only others than Ingest write records of more than 1 MiB."""
 
 
 class LogServicer(log_pb2_grpc.LogServiceServicer):
@@ -68,7 +70,7 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.AppendDeadLetterRequest, context: Any
     ) -> log_pb2.AppendDeadLetterResponse:
         """See log.proto."""
-        self._letter(request.dead_letter)
+        self._letter(request.dead_letter, bytes_max=self._config.dead_letter_bytes_max)
         offset = self._log.write_dead_letter(request.dead_letter)
         self._metrics.dead_letters.inc()
         return log_pb2.AppendDeadLetterResponse(offset=offset)
@@ -77,19 +79,17 @@ class LogServicer(log_pb2_grpc.LogServiceServicer):
         self, request: log_pb2.ReplayDeadLetterRequest, context: Any
     ) -> log_pb2.ReplayDeadLetterResponse:
         """See log.proto."""
-        record = replayed(self._letter(request.dead_letter), offset=request.offset)
-        if not 0 <= record.partition < self._log.topics.get(record.topic, 0):
-            raise BadRequest(
-                f"there is no {record.topic}/{record.partition} in this log"
-            )
+        letter = self._letter(request.dead_letter, bytes_max=REPLAY_BYTES_MAX)
+        record = replayed(letter, offset=request.offset)
+        if record.topic == DEAD_LETTERS or record.partition >= self._log.topics.get(record.topic, 0):
+            raise BadRequest(f"no service follows a {record.topic}/{record.partition} of this log")
         positions = wait_durable(self._log, self._log.publish([record]), reserve_s=self._reserve_s)
         self._metrics.replays.inc()
         return log_pb2.ReplayDeadLetterResponse(token=Token(self._log.log_id, positions).encode())
 
-    def _letter(self, data: bytes) -> record_pb2.DeadLetter:
-        limit = self._config.dead_letter_bytes_max
-        if not 1 <= len(data) <= limit:
-            raise LimitExceeded(f"dead_letter has {len(data)} bytes, must have 1 to {limit}")
+    def _letter(self, data: bytes, *, bytes_max: int) -> record_pb2.DeadLetter:
+        if not 1 <= len(data) <= bytes_max:
+            raise LimitExceeded(f"dead_letter has {len(data)} bytes, must have 1 to {bytes_max}")
         try:
             return record_pb2.DeadLetter.FromString(data)
         except DecodeError as fault:

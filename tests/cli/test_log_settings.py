@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ephemeral_port_reserve import reserve
 
 from services.chassis.config import load_config
 from services.chassis.log.kafka.config import KafkaConnection, KafkaTopicsConfig
-from services.cli.faults import UsageFault
+from services.cli.faults import MeshUnavailable, UsageFault
 from services.cli.log.opening import asked_log
 from services.cli.mesh.layout import FOLLOWING, Layout
 from services.cli.mesh.log_settings import LogSettings, settle
+from services.cli.up import up
 from services.ingest.config import IngestConfig
 from services.polaris.config import PolarisConfig
 
@@ -45,6 +47,8 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("{", "is not a file of"),
+        ('{"kind": "embeded"}', "kind = 'embeded': must be embedded or kafka"),
+        ('{"kind": "kafka", "connection": "a:1"}', "connection = 'a:1': must be a table"),
         ("[]", "is not a file of"),
         ('{"kind": "kafka"}', "connection.bootstrap is missing"),
         ('{"kind": "kafka", "connection": {"bootstrap": "nowhere"}}', "is not host:port"),
@@ -52,7 +56,10 @@ def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
         ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "topics": {"create": 7}}', "create = 7"),
         ('{"kind": "kafka", "connection": {"bootstrap": "a:1"}, "producer": {}}', "producer: no such table"),
     ],
-    ids=["cut off", "no object", "no brokers", "no port", "unknown key", "beyond a limit", "unknown table"],
+    ids=[
+        "cut off", "misspelled kind", "no table", "no object", "no brokers", "no port", "unknown key",
+        "beyond a limit", "unknown table",
+    ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused_with_their_key(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "log.json").write_text(text)
@@ -141,3 +148,47 @@ def test_what_up_is_asked_for(tmp_path: Path) -> None:
         asked_log("embedded", bootstrap="a:1", kafka=None, kept=kept)
     with pytest.raises(UsageFault, match="cannot be read"):
         asked_log("kafka", bootstrap="", kafka=tmp_path / "absent", kept=kept)
+
+
+def test_files_are_kept_with_their_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command may run in another folder, as the processes do."""
+    (tmp_path / "ca.pem").write_text("")
+    monkeypatch.chdir(tmp_path)
+    connection = KafkaConnection(bootstrap="a:1", security="ssl", tls_ca_file=Path("ca.pem"))
+    settings = LogSettings("kafka", connection)
+    settings.write(tmp_path)
+    assert LogSettings.read(tmp_path).connection.tls_ca_file == tmp_path / "ca.pem"
+    told = settings.environment("polaris", writes=False)
+    assert told["FEEDMESH_POLARIS__FOLLOWER__KAFKA__CONNECTION__TLS_CA_FILE"] == str(tmp_path / "ca.pem")
+
+
+def test_a_mesh_can_be_found_and_stopped_without_the_certificates_of_its_log(tmp_path: Path) -> None:
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("")
+    connection = KafkaConnection(bootstrap="a:1", security="ssl", tls_ca_file=certificate)
+    Layout.create(tmp_path, ports=None, hosts={}, log=LogSettings("kafka", connection))
+    certificate.unlink()
+    layout = Layout.open(tmp_path)
+    assert layout.processes
+    with pytest.raises(UsageFault, match=r"connection\.tls_ca_file = .*cannot be read"):
+        _ = layout.log
+
+
+def test_a_folder_with_several_ingest_does_not_go_back_to_the_embedded_log(tmp_path: Path) -> None:
+    Layout.create(tmp_path, ports=None, hosts={"ingest": 2}, log=KAFKA)
+    with pytest.raises(UsageFault, match="ingest=2: must be 1; several can write only a log in Kafka"):
+        Layout.open_or_create(tmp_path, ports=None, hosts={}, log=LogSettings())
+    assert Layout.open(tmp_path).log == KAFKA
+
+
+def test_a_changed_retention_is_for_kafka_to_judge(tmp_path: Path) -> None:
+    (tmp_path / "polaris" / "store").mkdir(parents=True)
+    longer = LogSettings("kafka", KAFKA.connection, KafkaTopicsConfig(partitions=8, retention_hours=999))
+    assert settle(KAFKA, longer, data_dir=tmp_path) == longer
+
+
+def test_brokers_that_are_not_there_are_told_at_once_and_nothing_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "mesh"
+    with pytest.raises(MeshUnavailable, match="are the brokers up"):
+        up(folder, log="kafka", bootstrap=f"127.0.0.1:{reserve()}")
+    assert not folder.exists()

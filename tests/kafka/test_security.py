@@ -210,6 +210,33 @@ def test_a_password_that_is_set_right_is_taken_without_a_restart(guarded: Guarde
         assert not log.trouble
 
 
+def test_files_that_are_replaced_one_after_the_other_are_waited_out(guarded: Guarded, tmp_path: Path) -> None:
+    ca_file, password = tmp_path / "ca", tmp_path / "password"
+    authority = guarded.papers.ca.read_text()
+    ca_file.write_text(authority)
+    password.write_text("right")
+    connection = guarded.connection("SECRET", **SASL, tls_ca_file=ca_file, sasl_password_file=password)
+
+    def check_fails(log: OpenedLog, why: str) -> None:
+        """A tail and a producer that are made anew."""
+        with pytest.raises(LogUnavailable, match=why):
+            log.tail({("pins", 0): 0}).poll(timeout_ms=WAIT_MS)
+        log._loop.run(log._writer.discard(), timeout_s=5)
+        with pytest.raises(LogUnavailable, match=why):
+            log.publish(new_records("pins", 0, b"x")).result(WAIT_MS / 1000)
+
+    with log_of(connection) as log:
+        ca_file.write_text(authority[:200])
+        check_fails(log, "each must be PEM")
+        ca_file.write_text(authority)
+        password.unlink()
+        check_fails(log, f"{password} cannot be read")
+        password.write_text("right")
+        log.publish(new_records("pins", 0, b"y")).result(WAIT_MS / 1000)
+        assert values_of(read(log.tail({("pins", 0): 0}), 1), "pins", 0) == [b"y"]
+        assert not log.fatal
+
+
 def test_a_mechanism_that_brokers_do_not_take_is_named(guarded: Guarded) -> None:
     connection = guarded.connection("SECRET", **{**SASL, "sasl_mechanism": "SCRAM-SHA-256"})
     assert trouble_of(connection).endswith("it does not take sasl_mechanism = SCRAM-SHA-256")

@@ -17,6 +17,7 @@ from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.config import KafkaConfig, KafkaTopicsConfig
 from services.chassis.log.kafka.meta import read_meta
 from services.chassis.log.kafka.reader import KafkaReader
+from services.chassis.log.kafka.topics import TopicState, read_topics
 from services.chassis.log.log import DATA_TOPICS, DEAD_LETTERS
 from tests.chassis.log.support import new_records
 from tests.kafka.logs import KAFKA, brokers, kafka_config, kafka_log
@@ -40,7 +41,7 @@ def with_topics(config: KafkaConfig, **changes: Any) -> KafkaConfig:
 
 
 def make(config: KafkaConfig, topic: str, *, settings: Mapping[str, str], **counts: int) -> None:
-    """One of the log's topics, by somebody else."""
+    """One of the log's topics, by somebody else; returns when every broker knows it."""
     wanted = config.topics
     partitions = wanted.partitions if topic in DATA_TOPICS else 1
     fault = create_topic(
@@ -56,6 +57,10 @@ def make(config: KafkaConfig, topic: str, *, settings: Mapping[str, str], **coun
         },
     )
     assert not fault, fault
+    name = config.connection.topic_prefix + topic
+    for address in brokers().split(","):
+        while not any(part.topic == name and part.leader >= 0 for part in view_of(address).partitions):
+            threading.Event().wait(0.02)
 
 
 def partitions_of(config: KafkaConfig) -> dict[str, list[PartitionView]]:
@@ -304,6 +309,24 @@ def test_a_log_that_has_lost_a_topic_is_refused_and_the_topic_is_not_made_anew(l
     assert partitions_of(config).keys() == set(ALL) - set(lost)
     with pytest.raises(LogUnavailable, match=f"Kafka has no topic {', '.join(lost)} yet"):
         KafkaReader(config.reader, name="test").log_id  # noqa: B018  asks
+
+
+def test_a_broker_that_does_not_know_a_topic_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another Ingest has made the log a moment ago."""
+    config = config_of()
+    with kafka_log(config) as log:
+        identity = log.log_id
+    looks: list[int] = []
+
+    async def behind(client: Any, prefix: str) -> dict[str, TopicState]:
+        states = await read_topics(client, prefix)
+        looks.append(len(states))
+        return {topic: state for topic, state in states.items() if topic != "pins" or len(looks) > 1}
+
+    monkeypatch.setattr("services.chassis.log.kafka.log.read_topics", behind)
+    with kafka_log(config) as log:
+        assert log.log_id == identity
+        assert len(looks) == 2
 
 
 def test_records_without_an_identity_are_refused() -> None:

@@ -96,7 +96,7 @@ class RecordReader:
         decoded, batch = Decoded(), _Parsed()
         for chunk in chunks:
             first = len(batch.records)
-            _parse(chunk, batch, decoded.poison)
+            _parse(chunk, batch, decoded.poison, service=self._service)
             batch.spans.append((chunk, first, len(batch.records)))
             decoded.counts[chunk.topic] = decoded.counts.get(chunk.topic, 0) + len(chunk.values)
         if batch.records:
@@ -153,8 +153,6 @@ class RecordReader:
         oldest_ms = 0
         for index in np.flatnonzero(keep).tolist():
             record = records[index]
-            if record.only_for and record.only_for != self._service:
-                continue
             try:
                 change = decode(record)
             except Exception as fault:  # noqa: BLE001  decode is pure: its faults are the record's
@@ -169,13 +167,17 @@ class RecordReader:
         decoded.oldest_ms = oldest_ms
 
 
-def _parse(chunk: Chunk, batch: _Parsed, poison: list[Poison]) -> None:
+def _parse(chunk: Chunk, batch: _Parsed, poison: list[Poison], *, service: str) -> None:
+    """The chunk's records that are for everybody, or for `service`."""
     parse = record_pb2.Record.FromString
     for index, value in enumerate(chunk.values):
         try:
             record = parse(value)
         except DecodeError:
             poison.append(_poison(chunk, index, "the bytes are not a Record"))
+            continue
+        if record.only_for and record.only_for != service:
+            # Before anything of it is judged: what is wrong with it is the other service's to say.
             continue
         if record.version > RECORD_VERSION_MAX:
             why = f"record version {record.version} is newer than {RECORD_VERSION_MAX}: update this service"

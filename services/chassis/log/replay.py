@@ -20,7 +20,7 @@ def replayed(letter: record_pb2.DeadLetter, *, offset: int) -> NewRecord:
     """The record of the letter at `offset` of `dead-letters`.
 
     Raises:
-        BadRequest: its bytes are no record, or nobody is named who buried it.
+        BadRequest: its bytes are no record, nobody is named who buried it, or it was for somebody else.
     """
     if not letter.service:
         raise BadRequest("the dead letter does not say which service buried it, so nobody can apply it again")
@@ -31,6 +31,12 @@ def replayed(letter: record_pb2.DeadLetter, *, offset: int) -> NewRecord:
             f"the bytes at {letter.topic}/{letter.partition} offset {letter.offset} are not a record: no fix "
             f"of {letter.service} can read them; publish the event again instead"
         ) from fault
+    if record.only_for not in ("", letter.service):
+        # A service that does not know `only_for` yet buries what is for others, too.
+        raise BadRequest(
+            f"the record at {letter.topic}/{letter.partition} offset {letter.offset} is a replay for "
+            f"{record.only_for} alone: {letter.service} has nothing to apply"
+        )
     record.only_for = letter.service
     record.version = max(record.version, ADDRESSED_VERSION)
     record.record_id ^= mix64(offset + 1)

@@ -13,11 +13,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2
 from feedmesh.type.v1 import type_pb2
+from services.chassis.errors import Unavailable
 from services.chassis.rpc.channel import Pending
 from services.cli.connection import EVENTS_MAX, Connection
 from services.cli.faults import UsageFault
@@ -105,24 +106,36 @@ def load(connection: Connection, path: Path, reader: RowReader, progress: Progre
     skipped = place.row_count
     progress(skipped)
     token = b""
-    flight: tuple[Pending[ingest_pb2.PublishResponse], int, int] | None = None
+    flight: _Flight | None = None
     for events, row, row_count in _batches(path, reader, place):
         # Two requests at once could reach the log in either order, and an unfollow overtake its follow.
         if flight is not None:
-            token = _land(flight, place, progress)
-        flight = (connection.start_publish(events), row, row_count)
+            token = _land(connection, flight, place, progress)
+        flight = _Flight(connection.start_publish(events), events, row, row_count)
     if flight is not None:
-        token = _land(flight, place, progress)
+        token = _land(connection, flight, place, progress)
     return Loaded(place.row_count - skipped, skipped, token)
 
 
-def _land(
-    flight: tuple[Pending[ingest_pb2.PublishResponse], int, int], place: _Place, progress: Progress
-) -> bytes:
-    pending, row_count, done = flight
-    token = pending.result().token
-    place.write(row_count)
-    progress(done)
+class _Flight(NamedTuple):
+    """A request on its way."""
+
+    pending: Pending[ingest_pb2.PublishResponse]
+    events: list[event_pb2.Event]
+    row_count: int
+    """Rows of the file until its end."""
+    done: int
+    """Rows that it is."""
+
+
+def _land(connection: Connection, flight: _Flight, place: _Place, progress: Progress) -> bytes:
+    try:
+        token = flight.pending.result().token
+    except Unavailable:
+        # By way of any other Ingest that there is; what was written already counts once.
+        token = connection.publish(flight.events)
+    place.write(flight.row_count)
+    progress(flight.done)
     return token
 
 

@@ -7,9 +7,8 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -29,20 +28,15 @@ from services.cli.faults import UsageFault
 from services.cli.log.opening import check_brokers, installed
 from services.cli.mesh.layout import Layout
 from services.cli.mesh.log_settings import LogSettings
-from services.cli.options import DEFAULT_DATA_DIR, DataDir
+from services.cli.options import DEFAULT_DATA_DIR, Bootstrap, DataDir, KafkaFile
 
 _LOG: Final = "ingest/log"
 
 
 def copy(
     data_dir: DataDir = DEFAULT_DATA_DIR,
-    bootstrap: Annotated[
-        str, typer.Option(help="Kafka's brokers.", metavar="HOST:PORT,…", show_default=False)
-    ] = "",
-    kafka: Annotated[
-        Path | None,
-        typer.Option(help="TOML file with tables [connection] (TLS, SASL, prefix …) and [topics] for Kafka."),
-    ] = None,
+    bootstrap: Bootstrap = "",
+    kafka: KafkaFile = None,
 ) -> None:
     """Copy the log of this mesh into Kafka, compare the two, and let the mesh go on from there.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final, NamedTuple
 
 from services.chassis.errors import LogUnavailable
@@ -52,9 +52,10 @@ def start_positions(log: LogReader, topic: str, partitions: Sequence[int], start
     return {(topic, number): offset for number in partitions}
 
 
-def read_to_end(log: LogReader, positions: Positions) -> Iterator[Found]:
+def read_to_end(log: LogReader, positions: Positions) -> Generator[Found]:
     """Every record from `positions` to where the log ends now. Raises LogUnavailable when it falls silent."""
-    ends = {(topic, number): log.end_offsets(topic)[number] for topic, number in positions}
+    ends_of = {topic: log.end_offsets(topic) for topic in {topic for topic, _ in positions}}
+    ends = {(topic, number): ends_of[topic][number] for topic, number in positions}
     left = {place for place, offset in positions.items() if offset < ends[place]}
     if not left:
         return
@@ -78,7 +79,7 @@ def read_to_end(log: LogReader, positions: Positions) -> Iterator[Found]:
         tail.close()
 
 
-def follow(log: LogReader, positions: Positions) -> Iterator[Found]:
+def follow(log: LogReader, positions: Positions) -> Generator[Found]:
     """Every record from `positions` on, as they come, for ever."""
     tail = log.tail(positions)
     try:

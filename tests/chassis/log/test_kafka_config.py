@@ -72,7 +72,10 @@ def test_another_kind_of_log_is_refused_with_those_there_are(cls: type[Any]) -> 
 
 @pytest.mark.parametrize(
     "bootstrap",
-    ["broker", "broker:", ":9092", "broker:port", "broker:0", "broker:65536", "a:1;b:2", "a:1,b", "a:1,b:-2"],
+    [
+        *("broker", "broker:", ":9092", "broker:port", "broker:0", "broker:65536", "a:1,b", "a:1,b:-2"),
+        *("a:1;b:2", "kafka://broker:9092", "::1:9092", "bro ker:9092"),
+    ],
 )
 def test_what_is_not_host_and_port_is_refused(bootstrap: str) -> None:
     (fault,) = faults(KafkaReaderConfig, {"connection.bootstrap": bootstrap})
@@ -226,6 +229,11 @@ def test_a_value_out_of_its_range_is_refused_with_its_key(key: str, value: str) 
             "the configuration",
             "leaves no room for a batch's header",
         ),
+        (
+            {"tail.fetch_wait_ms": "5000"},
+            "the configuration",
+            "tail.fetch_wait_ms = 5000 is not below connection.request_timeout_ms = 5000: every",
+        ),
     ],
     ids=[
         "more in sync than there are",
@@ -234,6 +242,7 @@ def test_a_value_out_of_its_range_is_refused_with_its_key(key: str, value: str) 
         "a request of more bytes than the queue",
         "batches as large as the topics take",
         "one byte too few for the header",
+        "a fetch that waits as long as a request may take",
     ],
 )
 def test_what_does_not_fit_together_is_refused(settings: dict[str, str], key: str, why: str) -> None:
@@ -271,3 +280,10 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ]
     assert len(keys) == 5
     assert any("advance_ms" in fault for fault in told), "no hint at the key that was meant"
+
+
+def test_a_follower_whose_idle_fetches_would_fail_is_refused() -> None:
+    (fault,) = faults(FollowerConfig, {"kafka.connection.request_timeout_ms": "400"})
+    assert fault.startswith(
+        "kafka: tail.fetch_wait_ms = 500 is not below connection.request_timeout_ms = 400"
+    )

@@ -86,7 +86,7 @@ class KafkaConnection:
     sasl_kerberos_service: str = "kafka"
     """Service name of GSSAPI; needs the package `gssapi`."""
 
-    request_timeout_ms: int = Field(default=5_000, ge=100)
+    request_timeout_ms: int = Field(default=3_000, ge=100)
     """A request without an answer for so long fails and closes its connection: the bound on a machine that
     has died without a word."""
 
@@ -96,8 +96,9 @@ class KafkaConnection:
     retry_backoff_ms: int = Field(default=100, ge=1)
     """Wait between attempts at a broker."""
 
-    metadata_age_ms_max: int = Field(default=60_000, ge=100)
-    """Ask anew who leads each partition at least this often; a failure asks at once."""
+    metadata_age_ms_max: int = Field(default=3_000, ge=100)
+    """Ask anew who leads each partition at least this often. A broker that refuses makes us ask at once; one
+    that falls silent does not, so this too bounds how long it is missed."""
 
     idle_ms_max: int = Field(default=540_000, ge=0)
     """Close connections that were not used for so long; below the brokers' `connections.max.idle.ms`."""
@@ -123,7 +124,7 @@ class KafkaTailConfig:
 
     fetch_wait_ms: int = Field(default=500, ge=1)
     """How long a broker holds a fetch without news. It answers at once when something comes, so this costs
-    idle requests, not freshness."""
+    idle requests, not freshness. Below `connection.request_timeout_ms`, or each looks like a dead broker."""
 
     fetch_bytes_max: int = Field(default=4 * _MB, gt=0)
     """Bytes of one fetch from one broker."""
@@ -151,6 +152,10 @@ class KafkaReaderConfig:
 
     tail: KafkaTailConfig = KafkaTailConfig()
     """How to fetch."""
+
+    def __post_init__(self) -> None:
+        """Checks that an idle fetch is no broken one."""
+        _check_fetch_wait(self.connection, self.tail)
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -261,12 +266,21 @@ class KafkaConfig:
         return KafkaReaderConfig(connection=self.connection, tail=self.tail)
 
     def __post_init__(self) -> None:
-        """Checks that batches fit into the topics."""
+        """Checks that batches fit into the topics, and that an idle fetch is no broken one."""
+        _check_fetch_wait(self.connection, self.tail)
         if self.producer.batch_bytes_max + BATCH_OVERHEAD_BYTES > self.topics.batch_bytes_max:
             raise ValueError(
                 f"producer.batch_bytes_max = {self.producer.batch_bytes_max} leaves no room for a batch's "
                 f"header within topics.batch_bytes_max = {self.topics.batch_bytes_max}"
             )
+
+
+def _check_fetch_wait(connection: KafkaConnection, tail: KafkaTailConfig) -> None:
+    if tail.fetch_wait_ms >= connection.request_timeout_ms:
+        raise ValueError(
+            f"tail.fetch_wait_ms = {tail.fetch_wait_ms} is not below connection.request_timeout_ms = "
+            f"{connection.request_timeout_ms}: every fetch without news would fail"
+        )
 
 
 def check_kind(kind: str, connection: KafkaConnection, *, key: str) -> None:

@@ -45,7 +45,12 @@ def translate(fault: BaseException, doing: str) -> FeedmeshError:
     if is_refusal(fault):
         return LogRefused(f"Kafka refused {doing}: {text_of(fault)}")
     if isinstance(fault, (TimeoutError, asyncio.TimeoutError)):
-        return LogUnavailable(f"Kafka gave no answer in time to {doing}")
+        return LogUnavailable(f"Kafka gave no answer in time when asked {doing}")
+    if isinstance(fault, errors.NodeNotReadyError):
+        return LogUnavailable(
+            f"Kafka failed {doing}: a broker is not reached at the address that it gives; is it down, or are "
+            f"its advertised.listeners wrong? {text_of(fault)}"
+        )
     return LogUnavailable(f"Kafka failed {doing}: {text_of(fault)}")
 
 
@@ -66,5 +71,8 @@ def is_refusal(fault: BaseException) -> bool:
 
 
 def text_of(fault: BaseException) -> str:
-    """What it says, or else what it is called."""
-    return str(fault) or type(fault).__name__
+    """What it says, and what it is called where its text does not begin with that."""
+    text, kind = str(fault), type(fault).__name__
+    if not text or isinstance(fault, (errors.KafkaError, OSError)):
+        return text or kind
+    return f"{kind}: {text}"

@@ -50,6 +50,7 @@ from services.chassis.log.log import (
 _RETRY_S: Final = 0.5
 _RETRY_S_MAX: Final = 5.0
 _SLICE_S: Final = 0.2
+_SECOND_LOOK_S: Final = 0.5
 _MARGIN_S: Final = 5.0
 """Beyond a transaction's own timeout: to throw its producer away and make another."""
 
@@ -272,13 +273,19 @@ class KafkaLog(KafkaReader):
         async with admin_client(connection, name=self._name) as client:
             states = await read_topics(client, connection.topic_prefix)
             absent = [name for name in wanted if name not in states]
+            identity = await self._identity_in_meta() if absent and META in states else ""
+            if identity:
+                # A broker may not know yet what another Ingest made a moment ago: one look is no loss.
+                await asyncio.sleep(_SECOND_LOOK_S)
+                states = await read_topics(client, connection.topic_prefix)
+                absent = [name for name in wanted if name not in states]
             if absent:
-                self._check_may_make(absent, META in states and await self._identity_in_meta())
+                self._check_may_make(absent, identity)
                 await make_topics(client, connection, topics, absent)
                 states = await wait_for_topics(client, connection.topic_prefix, wanted)
             await check_topics(client, connection, topics, states)
-        # Also where some topics were just made: those that were there may be a log that has lost its identity.
-        holds_records = len(absent) < len(wanted) and await self._holds_records()
+        # Also where topics were just made: others that were there may be a log without its identity.
+        holds_records = await self._holds_records()
         meta = await identify(connection, name=self._name, holds_records=holds_records)
         await append_meta(
             connection,
@@ -295,7 +302,7 @@ class KafkaLog(KafkaReader):
         self._fault, self._connected = None, True
         self._metrics.connected.set(1)
 
-    def _check_may_make(self, absent: Sequence[str], identity: str | bool) -> None:
+    def _check_may_make(self, absent: Sequence[str], identity: str) -> None:
         prefix = self._kafka.connection.topic_prefix
         names = ", ".join(prefix + name for name in absent)
         if identity:

@@ -73,6 +73,9 @@ class TransactionalProducer:
             max_batch_size=config.batch_bytes_max,
             max_request_size=4 * config.batch_bytes_max,
         )
+        # And yet a broker that has died without a word must not hold the whole transaction: a request that it
+        # does not answer is sent again, to whoever leads then; the producer's numbers keep it from counting twice.
+        producer.client._request_timeout_ms = self._connection.request_timeout_ms
         with translated("to begin writing"):
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -94,7 +97,7 @@ class TransactionalProducer:
         if self._producer is None:
             await self.open()
         try:
-            with translated("a transaction"):
+            with translated("to commit a transaction"):
                 async with asyncio.timeout(self._timeout_s):
                     return await self._transact(spans)
         except BaseException as fault:
@@ -110,11 +113,8 @@ class TransactionalProducer:
             await discard(producer)
 
     async def close(self) -> None:
-        """Close in peace; nothing is open."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            with translated("to be left"):
-                await producer.stop()
+        """End it, at once: a group that was given up a moment ago may still be on its way out."""
+        await self.discard()
 
     async def _transact(
         self, spans: Mapping[TopicPartition, Sequence[bytes]]

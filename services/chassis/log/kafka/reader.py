@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from services.chassis.errors import LogUnavailable
+from aiokafka import errors
+
+from services.chassis.errors import LimitExceeded, LogUnavailable
 from services.chassis.log.kafka.client import Consumer, Place, Producer, connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaReaderConfig
 from services.chassis.log.kafka.contact import start
@@ -137,7 +139,7 @@ class KafkaReader:
                 raise
 
     async def _write_letter(self, letter: bytes) -> int:
-        with translated("a dead letter"):
+        with translated("to take a dead letter"):
             try:
                 if self._letters is None:
                     self._letters = Producer(
@@ -148,6 +150,12 @@ class KafkaReader:
                     await start(self._letters, self.connection, name=self._name)
                 topic = self.connection.topic_prefix + DEAD_LETTERS
                 written = await self._letters.send_and_wait(topic, letter, partition=0)
+            except errors.MessageSizeTooLargeError as fault:
+                # Not LogUnavailable: a follower would try it for ever.
+                raise LimitExceeded(
+                    f"a dead letter of {len(letter)} bytes is more than topic {DEAD_LETTERS} takes",
+                    bytes=len(letter),
+                ) from fault
             except BaseException:
                 producer, self._letters = self._letters, None
                 if producer is not None:
