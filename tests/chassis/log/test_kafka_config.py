@@ -230,9 +230,9 @@ def test_a_value_out_of_its_range_is_refused_with_its_key(key: str, value: str) 
             "leaves no room for a batch's header",
         ),
         (
-            {"tail.fetch_wait_ms": "5000"},
+            {"tail.fetch_wait_ms": "900", "connection.request_timeout_ms": "900"},
             "the configuration",
-            "tail.fetch_wait_ms = 5000 is not below connection.request_timeout_ms = 5000: every",
+            "tail.fetch_wait_ms = 900 is not below connection.request_timeout_ms = 900: every fetch",
         ),
     ],
     ids=[

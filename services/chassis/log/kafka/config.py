@@ -166,8 +166,8 @@ class KafkaTopicsConfig:
     """Make topics that are absent; false where only administrators may."""
 
     partitions: int = Field(default=16, ge=1, le=PARTITIONS_MAX)
-    """Partitions of each data topic: the number of virtual shards, or a divisor of it. Never changes. The
-    most hosts of a service, and each makes a large transaction dearer: docs/decisions/0007-kafka-partitions.md."""
+    """Partitions of each data topic: the number of virtual shards, or a divisor of it. Never changes. No
+    service can have more hosts, and each makes a large transaction dearer (docs/decisions, 0007)."""
 
     replication: int = Field(default=3, ge=1, le=32_767)
     """Replicas of each partition."""
