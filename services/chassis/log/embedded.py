@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
-from services.chassis.errors import DiskFull, LimitExceeded, LogUnavailable
+from services.chassis.errors import DiskFull, LogUnavailable
 from services.chassis.log.embedded_config import EmbeddedLogConfig
 from services.chassis.log.embedded_metrics import LogMetrics
 from services.chassis.log.embedded_store import OFFSET, RECORDS, LogStore
@@ -31,6 +31,7 @@ from services.chassis.log.log import (
     Positions,
     TopicPartition,
     check_partition,
+    check_size,
 )
 from services.chassis.log.recent_groups import Group, RecentGroups, Span
 from services.chassis.storage.store import Store
@@ -97,13 +98,9 @@ class EmbeddedLog:
                 check_partition(self.topics, topic, partition)
             size += len(value)
         config = self._config
-        if len(records) > config.request_records_max or size > config.request_bytes_max:
-            raise LimitExceeded(
-                f"{len(records)} records of {size} bytes are more than one publish may "
-                f"write ({config.request_records_max} and {config.request_bytes_max} bytes); split it",
-                records=len(records),
-                bytes=size,
-            )
+        check_size(
+            len(records), size, records_max=config.request_records_max, bytes_max=config.request_bytes_max
+        )
         self._check_disk()
         return self._committer.submit(records, size)
 

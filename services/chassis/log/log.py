@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
+from services.chassis.errors import LimitExceeded
+
 TopicPartition: TypeAlias = tuple[str, int]
 Positions: TypeAlias = dict[TopicPartition, int]
 """Next offset to read, by partition."""
@@ -151,3 +153,14 @@ def check_partition(topics: Mapping[str, int], topic: str, partition: int) -> No
     count = topics.get(topic)
     if count is None or not 0 <= partition < count:
         raise ValueError(f"no partition {partition} of topic {topic!r} in {dict(topics)}")
+
+
+def check_size(count: int, size_bytes: int, *, records_max: int, bytes_max: int) -> None:
+    """Raises LimitExceeded when a publish has more records, or bytes, than one may have."""
+    if count > records_max or size_bytes > bytes_max:
+        raise LimitExceeded(
+            f"{count} records of {size_bytes} bytes are more than one publish may "
+            f"write ({records_max} and {bytes_max} bytes); split it",
+            records=count,
+            bytes=size_bytes,
+        )

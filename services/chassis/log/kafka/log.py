@@ -45,6 +45,7 @@ from services.chassis.log.log import (
     Positions,
     TopicPartition,
     check_partition,
+    check_size,
 )
 
 _RETRY_S: Final = 0.5
@@ -155,13 +156,7 @@ class KafkaLog(KafkaReader):
 
     def _check_size(self, count: int, size: int, largest: int) -> None:
         config = self._kafka.producer
-        if count > config.request_records_max or size > config.request_bytes_max:
-            raise LimitExceeded(
-                f"{count} records of {size} bytes are more than one publish may "
-                f"write ({config.request_records_max} and {config.request_bytes_max} bytes); split it",
-                records=count,
-                bytes=size,
-            )
+        check_size(count, size, records_max=config.request_records_max, bytes_max=config.request_bytes_max)
         most = self._kafka.topics.batch_bytes_max - BATCH_OVERHEAD_BYTES
         if largest > most:
             raise LimitExceeded(f"a record has {largest} bytes, Kafka's topics take {most}", bytes=largest)

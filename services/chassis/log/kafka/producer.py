@@ -74,7 +74,7 @@ class TransactionalProducer:
             max_request_size=4 * config.batch_bytes_max,
         )
         # And yet a broker that has died without a word must not hold the whole transaction: a request that it
-        # does not answer is sent again, to whoever leads then; its sequence numbers keep it from counting twice.
+        # does not answer is sent again, to whoever leads then; sequence numbers keep it from counting twice.
         producer.client._request_timeout_ms = self._connection.request_timeout_ms
         with translated("to begin writing"):
             try:
