@@ -198,7 +198,8 @@ def test_trim_beyond_the_end_empties_the_partition_and_offsets_go_on(log: Log) -
     end = log.publish(new_records("pins", 0, b"a")).result()["pins", 0]
     log.trim({("pins", 0): end + 1_000})
     begin = log.begin_offsets("pins")[0]
-    assert begin == log.end_offsets("pins")[0] >= end
+    # Where a transaction's end takes an offset, that may come after the trim.
+    assert end <= begin <= log.end_offsets("pins")[0]
     log.publish(new_records("pins", 0, b"b")).result()
     assert values_of(read(log.tail({("pins", 0): begin}), 1), "pins", 0) == [b"b"]
 

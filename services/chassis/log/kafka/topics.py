@@ -236,15 +236,34 @@ def _good_enough(key: str, found: str, wanted: str) -> bool:
 
 
 async def _read_settings(client: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+    """All settings by topic. A broker that does not know a topic yet, made a moment ago, is asked again."""
+    for _ in range(_MADE_POLLS):
+        settings, unknown = await _ask_settings(client, topics)
+        if not unknown:
+            return settings
+        await asyncio.sleep(_MADE_POLL_S)
+    raise LogUnavailable(f"Kafka does not know the topics {', '.join(unknown)} yet")
+
+
+async def _ask_settings(
+    client: AIOKafkaAdminClient, topics: Sequence[str]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Settings by topic, and the topics that the broker does not know."""
     with translated("to tell its topics' settings"):
         answers = await client.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics]
         )
     settings: dict[str, dict[str, str]] = {}
+    unknown: list[str] = []
     for answer in answers:
         for code, message, _kind, topic, entries in answer.resources:
-            if code:
-                why = message or errors.for_code(code).__name__
-                raise LogUnavailable(f"Kafka does not tell the settings of {topic}: {why}")
-            settings[topic] = {entry[0]: entry[1] for entry in entries}
-    return settings
+            kind = errors.for_code(code)
+            if kind is errors.UnknownTopicOrPartitionError:
+                unknown.append(topic)
+            elif code:
+                raise LogUnavailable(
+                    f"Kafka does not tell the settings of {topic}: {message or kind.__name__}"
+                )
+            else:
+                settings[topic] = {entry[0]: entry[1] for entry in entries}
+    return settings, unknown
