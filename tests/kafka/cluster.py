@@ -154,7 +154,10 @@ class KafkaCluster:
 
     def freeze(self, node: int) -> None:
         """SIGSTOP: the broker holds its connections and answers nothing, until `thaw`."""
-        os.kill(self.pids[node], signal.SIGSTOP)
+        pid = self.pids[node]
+        os.kill(pid, signal.SIGSTOP)
+        # On a busy machine its threads may run, and answer, for a quarter of a second more.
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self, node: int) -> None:
         """SIGCONT: the broker goes on, with what it believed when it was frozen."""

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +184,19 @@ def test_end_offsets_cover_what_was_acknowledged_at_the_moment_it_is() -> None:
                     assert asked.end_offsets(topic)[partition] >= position, f"publish {number}"
 
 
+def test_offsets_are_told_while_the_loop_itself_asks_for_some(log: OpenedLog) -> None:
+    last = log.publish(new_records("pins", 0, *[b"x"] * 5)).result(WAIT_S)[PINS]
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(last):
+            # Both begin with the connection that the other makes at the same moment.
+            log._loop.run(log._disconnect(), timeout_s=WAIT_S)
+            trimmed = threads.submit(log.trim, {PINS: number + 1})
+            told = threads.submit(log.end_offsets, "pins")
+            trimmed.result(WAIT_S)
+            assert told.result(WAIT_S)[0] >= last
+    assert log.begin_offsets("pins")[0] == last
+
+
 def test_a_trimmed_position_is_said_with_what_is_there(log: OpenedLog) -> None:
     log.publish([*new_records("pins", 0, b"a", b"b", b"c"), *new_records("pins", 1, b"d")]).result()
     wait_end(log, 4)
@@ -305,13 +319,14 @@ class Following:
         self.store = Store(self._folder, VIEW_FAMILIES)
         self.view = self._view_class(self.store)
         self.owned = OwnedShards.everything(2 * PARTITIONS)
+        self.registry = new_registry()
         self.follower = Follower(
             log=self.reader,
             store=self.store,
             view=self.view,
             owned=self.owned,
             config=FollowerConfig(poll_ms=20, backoff_ms=5, backoff_ms_max=50, dedup_window=100),
-            metrics=FollowerMetrics(new_registry()),
+            metrics=FollowerMetrics(self.registry),
             clock=SystemClock(),
             service="test",
             on_fatal=self.fatal.append,
@@ -326,6 +341,10 @@ class Following:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def told_lag(self) -> float | None:
+        """The metric; None before the first chunk."""
+        return self.registry.get_sample_value("feedmesh_follower_lag_records", {"topic": "pins"})
 
     def lost_shards(self) -> list[int]:
         shards = self.owned.shards
@@ -381,6 +400,7 @@ def test_a_follower_catches_up_although_the_last_offset_is_no_record(log: Opened
     with following(tmp_path, log._kafka) as followed:
         until(followed.follower.caught_up, "caught up")
         until(lambda: followed.follower.lag == {"pins": 0}, "no lag")
+        until(lambda: followed.told_lag() == 0, "no lag in the metrics")
         assert followed.follower.positions[PINS] == position + 1
         followed.restart()
         until(followed.follower.caught_up, "caught up again, with nothing new")

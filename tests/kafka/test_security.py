@@ -26,6 +26,7 @@ from services.chassis.log.kafka.reader import KafkaReader
 from tests.chassis.log.support import WAIT_MS, new_records, read, values_of
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.logs import KAFKA, OpenedLog, kafka_log, new_prefix
+from tests.kafka.prepared import ONE_JVM_S_MAX, prepare
 
 pytestmark = [
     *KAFKA,
@@ -96,7 +97,7 @@ class Guarded:
         bootstrap = self.cluster.bootstrap if door == "PLAINTEXT" else self.cluster.listener(1, door)
         if settings.get("security", "plaintext").endswith("ssl"):
             settings.setdefault("tls_ca_file", self.papers.ca)
-        if "sasl_mechanism" in settings:
+        if settings.get("sasl_mechanism", "GSSAPI") != "GSSAPI":
             settings.setdefault("sasl_password_file", self.papers.password)
         return KafkaConnection(
             bootstrap=bootstrap,
@@ -116,11 +117,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         start = f"listener.name.{name}.ssl.keystore"
         return {f"{start}.type": "PEM", f"{start}.location": str(keys)}
 
-    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    security = "org.apache.kafka.common.security"
+    plain, scram = f"{security}.plain.PlainLoginModule", f"{security}.scram.ScramLoginModule"
     settings = {
         **identity("secret", papers.here),
-        "listener.name.secret.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.secret.plain.sasl.jaas.config": f'{module} required user_feedmesh="right";',
+        "listener.name.secret.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+        "listener.name.secret.plain.sasl.jaas.config": f'{plain} required user_feedmesh="right";',
+        "listener.name.secret.scram-sha-512.sasl.jaas.config": f"{scram} required;",
         **identity("misnamed", papers.elsewhere),
         **identity("mutual", papers.here),
         "listener.name.mutual.ssl.truststore.type": "PEM",
@@ -129,7 +132,19 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     }
     doors = {"SECRET": "SASL_SSL", "MISNAMED": "SSL", "MUTUAL": "SSL"}
     with KafkaCluster(folder / "kafka", nodes=1, settings=settings, listeners=doors) as cluster:
+        add_scram_user(cluster)
         yield Guarded(cluster, papers)
+
+
+def add_scram_user(cluster: KafkaCluster) -> None:
+    """The user of PLAIN, for SCRAM, whose passwords are not in a broker's properties but in the cluster."""
+    command = prepare().java(
+        *("kafka.admin.ConfigCommand", "--bootstrap-server", cluster.bootstrap, "--alter"),
+        *("--entity-type", "users", "--entity-name", "feedmesh"),
+        *("--add-config", "SCRAM-SHA-512=[iterations=4096,password=right]"),
+    )
+    made = subprocess.run(command, capture_output=True, text=True, timeout=ONE_JVM_S_MAX, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
 
 
 @contextmanager
@@ -177,8 +192,9 @@ def check_works(connection: KafkaConnection) -> None:
         log.trim({("pins", 0): 1})
 
 
-def test_the_right_password_over_tls_does_all_that_a_log_does(guarded: Guarded) -> None:
-    check_works(guarded.connection("SECRET", **SASL))
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_the_right_password_over_tls_does_all_that_a_log_does(guarded: Guarded, mechanism: str) -> None:
+    check_works(guarded.connection("SECRET", **{**SASL, "sasl_mechanism": mechanism}))
 
 
 def test_a_client_with_a_certificate_is_let_in_where_brokers_ask_for_one(guarded: Guarded) -> None:
@@ -189,11 +205,18 @@ def test_a_name_that_is_not_checked_may_differ(guarded: Guarded) -> None:
     check_works(guarded.connection("MISNAMED", security="ssl", tls_check_hostname=False))
 
 
-def test_a_wrong_password_is_said(guarded: Guarded) -> None:
-    connection = guarded.connection("SECRET", **SASL, sasl_password_file=guarded.papers.wrong_password)
+@pytest.mark.parametrize(
+    ("mechanism", "why"),
+    [("PLAIN", "Invalid username or password"), ("SCRAM-SHA-512", "invalid credentials")],
+    ids=["PLAIN", "SCRAM-SHA-512"],
+)
+def test_a_wrong_password_is_said(guarded: Guarded, mechanism: str, why: str) -> None:
+    wrong = guarded.papers.wrong_password
+    given = {**SASL, "sasl_mechanism": mechanism, "sasl_password_file": wrong}
+    connection = guarded.connection("SECRET", **given)
     for text in (trouble_of(connection), answer_to_a_follower(connection)):
         assert text.startswith(f"Kafka refuses the connection: {connection.bootstrap}: ")
-        assert "Invalid username or password" in text
+        assert why in text
 
 
 def test_a_password_that_is_set_right_is_taken_without_a_restart(guarded: Guarded, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.config import KafkaConfig, KafkaTopicsConfig
-from services.chassis.log.kafka.meta import read_meta
+from services.chassis.log.kafka.meta import append_meta, read_meta
 from services.chassis.log.kafka.reader import KafkaReader
 from services.chassis.log.kafka.topics import TopicState, read_topics
 from services.chassis.log.log import DATA_TOPICS, DEAD_LETTERS
@@ -353,6 +353,21 @@ def test_records_of_somebody_else_in_a_topic_of_the_same_name_are_refused() -> N
     with kafka_log(config, connected=False) as log:
         assert not log.wait_connected(timeout_s=WAIT_S)
         assert "hold records, but their log has no identity" in str(log.fatal[0])
+
+
+def test_an_unfinished_copy_is_refused_by_ingest_and_said_to_followers() -> None:
+    config = config_of()
+    make(config, "meta", settings={})
+    asyncio.run(append_meta(config.connection, {"kind": "copying", "log_id": "the-old-one"}, name="test"))
+    (fault,) = refusal(config).faults
+    assert f"a copy of log the-old-one into {config.connection.topic_prefix}* is unfinished" in fault
+    assert "run `feedmesh log copy` again" in fault
+    reader = KafkaReader(config.reader, name="test")
+    try:
+        with pytest.raises(LogUnavailable, match="a copy of log the-old-one into Kafka is unfinished"):
+            reader.log_id  # noqa: B018  asks
+    finally:
+        reader.close()
 
 
 def test_two_ingest_that_begin_a_log_together_agree_on_its_identity() -> None:

@@ -212,6 +212,21 @@ def test_publishes_that_wait_share_one_transaction() -> None:
         assert positions == [{("pins", n % 2): offsets[b"%d" % n] + 1} for n in range(20)]
 
 
+def test_without_a_wait_the_first_goes_alone_and_those_that_come_meanwhile_share_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commits = Commits(monkeypatch)
+    with kafka_log(config_of(group_wait_ms=0)) as log:
+        futures = [log.publish(new_records("pins", 0, b"first"))]
+        assert commits.reached.wait(WAIT_S)
+        futures += [log.publish(new_records("pins", 0, b"%d" % n)) for n in range(20)]
+        commits.may_go.set()
+        for future in futures:
+            future.result(WAIT_S)
+        assert metric(log, "feedmesh_log_group_requests_count") == 2
+        assert metric(log, "feedmesh_log_group_requests_sum") == 21
+
+
 # Transactions that break
 
 
@@ -327,6 +342,20 @@ def test_who_is_fenced_inside_a_transaction_leaves_nothing_of_it(monkeypatch: py
                 open_one.result(WAIT_S)
             check_fenced(first, by=second)
             assert values_of(everything(second, 2), *PINS) == [b"half", b"done"]
+
+
+def test_who_was_succeeded_while_its_producer_was_broken_does_not_take_the_name_back() -> None:
+    config = config_of(transactional_id="one")
+    with kafka_log(config, address="127.0.0.1:1") as first:
+        # As after every transaction that breaks; Kafka has no producer of this one to fence.
+        first._loop.run(first._writer.discard(), timeout_s=WAIT_S)
+        with kafka_log(config, address="127.0.0.1:2") as second:
+            with pytest.raises(Fenced):
+                first.publish(new_records("pins", 0, b"lost")).result(WAIT_S)
+            check_fenced(first, by=second)
+            second.publish(new_records("pins", 0, b"kept")).result(WAIT_S)
+            assert metric(second, "feedmesh_log_producer_renewals_total") == 0
+            assert values_of(everything(second, 1), *PINS) == [b"kept"]
 
 
 def test_three_in_a_row_each_know_their_successor() -> None:

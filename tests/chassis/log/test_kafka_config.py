@@ -74,7 +74,7 @@ def test_another_kind_of_log_is_refused_with_those_there_are(cls: type[Any]) -> 
     "bootstrap",
     [
         *("broker", "broker:", ":9092", "broker:port", "broker:0", "broker:65536", "a:1,b", "a:1,b:-2"),
-        *("a:1;b:2", "kafka://broker:9092", "::1:9092", "bro ker:9092"),
+        *("a:1;b:2", "kafka://broker:9092", "::1:9092", "bro ker:9092", "a..example:1", f"{'x' * 64}:1"),
     ],
 )
 def test_what_is_not_host_and_port_is_refused(bootstrap: str) -> None:
@@ -119,6 +119,16 @@ COMBINATIONS: list[tuple[str, dict[str, str], str]] = [
         "a password mechanism without a user",
         {"security": "sasl_plaintext", "sasl_mechanism": "SCRAM-SHA-512", "sasl_password_file": "SECRET"},
         "SCRAM-SHA-512 needs sasl_username and sasl_password_file",
+    ),
+    (
+        "a user and a password without a mechanism",
+        {"sasl_username": "me", "sasl_password_file": "SECRET"},
+        "sasl_username and sasl_password_file need sasl_mechanism PLAIN or SCRAM-*",
+    ),
+    (
+        "a password with Kerberos",
+        {"security": "sasl_ssl", "sasl_mechanism": "GSSAPI", "sasl_password_file": "SECRET"},
+        "sasl_username and sasl_password_file need sasl_mechanism PLAIN or SCRAM-*",
     ),
     (
         "a client's key without its certificate",

@@ -27,9 +27,18 @@ _HOST: Final = re.compile(r"[\w.-]+|\[[0-9A-Fa-f:.%]+\]")
 def _bootstrap(value: str) -> str:
     for address in filter(None, value.split(",")):
         host, colon, port = address.strip().rpartition(":")
-        if not (colon and _HOST.fullmatch(host) and port.isdecimal() and 0 < int(port) <= 65_535):
+        if not (colon and _is_host(host) and port.isdecimal() and 0 < int(port) <= 65_535):
             raise ValueError(f"{address.strip()!r} is not host:port; write host:port,host:port")
     return ",".join(address.strip() for address in value.split(",") if address.strip())
+
+
+def _is_host(text: str) -> bool:
+    try:
+        # As the resolver will: an empty or long part of a name raises what is no error of the network.
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return _HOST.fullmatch(text) is not None
 
 
 def _readable(value: Path | None) -> Path | None:
@@ -111,6 +120,8 @@ class KafkaConnection:
         password = self.sasl_mechanism.startswith(("PLAIN", "SCRAM"))
         if password and not (self.sasl_username and self.sasl_password_file):
             raise ValueError(f"{self.sasl_mechanism} needs sasl_username and sasl_password_file")
+        if not password and (self.sasl_username or self.sasl_password_file):
+            raise ValueError("sasl_username and sasl_password_file need sasl_mechanism PLAIN or SCRAM-*")
         if self.tls_cert_file is None and (self.tls_key_file or self.tls_key_password_file):
             raise ValueError("tls_key_file and tls_key_password_file need tls_cert_file")
         files = (self.tls_ca_file, self.tls_cert_file)

@@ -65,6 +65,15 @@ def translated(doing: str) -> Iterator[None]:
         raise translate(fault, doing) from fault
 
 
+@contextmanager
+def files_may_be_replaced() -> Iterator[None]:
+    """After the first contact: files that do not fit together did then, and will again; LogUnavailable."""
+    try:
+        yield
+    except ConfigFaults as fault:
+        raise LogUnavailable("; ".join(fault.faults)) from fault
+
+
 def is_refusal(fault: BaseException) -> bool:
     """Whether waiting cannot cure it."""
     return isinstance(fault, _REFUSALS)

@@ -25,7 +25,7 @@ from services.chassis.errors import ConfigFaults, FeedmeshError, LimitExceeded, 
 from services.chassis.log.group_commit import GroupCommit, GroupLimits, Pending
 from services.chassis.log.kafka.client import Place
 from services.chassis.log.kafka.config import BATCH_OVERHEAD_BYTES, KafkaConfig
-from services.chassis.log.kafka.faults import Fenced, translate, translated
+from services.chassis.log.kafka.faults import Fenced, files_may_be_replaced, translate, translated
 from services.chassis.log.kafka.meta import append_meta, identify, new_log_id, read_meta
 from services.chassis.log.kafka.metrics import KafkaMetrics
 from services.chassis.log.kafka.producer import Segment, TransactionalProducer
@@ -213,11 +213,14 @@ class KafkaLog(KafkaReader):
     async def _write(
         self, spans: Mapping[TopicPartition, Sequence[bytes]]
     ) -> dict[TopicPartition, list[Segment]]:
+        if not self._writer.is_open:
+            # Another Ingest may have begun since ours was thrown away: who takes the id back fences that one.
+            await self._check_unfenced()
         try:
             return await self._writer.write(spans)
         except Fenced as fault:
             self._metrics.renewals.inc()
-            await self._find_fence(fault)
+            await self._check_unfenced()
             raise LogUnavailable(
                 "the transaction was open for longer than Kafka allows, and was aborted; retry with the same "
                 "event ids"
@@ -227,9 +230,11 @@ class KafkaLog(KafkaReader):
             self._logger.warning("transaction broken", reason=str(fault))
             raise
 
-    async def _find_fence(self, fault: Fenced) -> None:
+    async def _check_unfenced(self) -> None:
         """Raises Fenced when another Ingest took the id; returns when Kafka merely lost its patience."""
-        meta = await read_meta(self._kafka.connection, name=self._name)
+        with files_may_be_replaced(), translated("to tell who writes"):
+            async with asyncio.timeout(self._call_s):
+                meta = await read_meta(self._kafka.connection, name=self._name)
         writer = meta.last_writer(self.transactional_id)
         if writer is None or writer.instance == self._instance:
             return
@@ -242,7 +247,7 @@ class KafkaLog(KafkaReader):
         self._metrics.fenced.set(1)
         self._logger.critical("fenced", reason=str(self._fenced))
         self._on_fenced(self._fenced)
-        raise self._fenced from fault
+        raise self._fenced
 
     async def _connect_until_done(self) -> None:
         wait_s = _RETRY_S

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from aiokafka import errors
 
-from services.chassis.errors import ConfigFaults, LogUnavailable
+from services.chassis.errors import LogUnavailable
 from services.chassis.log.kafka.client import Producer, connection_options
 from services.chassis.log.kafka.config import KafkaConnection, KafkaProducerConfig
 from services.chassis.log.kafka.contact import start
-from services.chassis.log.kafka.faults import Fenced, translated
+from services.chassis.log.kafka.faults import Fenced, files_may_be_replaced, translated
 from services.chassis.log.log import TopicPartition
 
 _DISCARD_S: Final = 1.0
@@ -57,11 +57,8 @@ class TransactionalProducer:
         Raises LogUnavailable when no coordinator answers in a transaction's time.
         """
         config = self._config
-        try:
+        with files_may_be_replaced():
             options = connection_options(self._connection, name=self._name)
-        except ConfigFaults as fault:
-            # They were right at the first contact: files that are being replaced, one after the other.
-            raise LogUnavailable("; ".join(fault.faults)) from fault
         # Also how long a batch is tried: through the election of new leaders, which a lost broker brings.
         options["request_timeout_ms"] = config.transaction_timeout_ms
         producer = Producer(
@@ -84,6 +81,11 @@ class TransactionalProducer:
                 await discard(producer)
                 raise
         self._producer = producer
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next `write` uses a producer that is there, and takes the id from nobody."""
+        return self._producer is not None
 
     async def write(
         self, spans: Mapping[TopicPartition, Sequence[bytes]]

@@ -6,6 +6,7 @@ counts) never changes, and is kept; every failure on the way is LogUnavailable, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -19,7 +20,7 @@ from services.chassis.log.kafka.config import KafkaConnection, KafkaReaderConfig
 from services.chassis.log.kafka.contact import start
 from services.chassis.log.kafka.faults import translated
 from services.chassis.log.kafka.loop import EventLoop
-from services.chassis.log.kafka.meta import read_meta
+from services.chassis.log.kafka.meta import Meta, read_meta
 from services.chassis.log.kafka.producer import discard
 from services.chassis.log.kafka.tail import KafkaTail
 from services.chassis.log.kafka.topics import META, admin_client, partitions_by_topic, read_topics
@@ -39,6 +40,8 @@ class KafkaReader:
         self._call_s = config.connection.call_timeout_ms / 1000
         self._identity: tuple[str, Mapping[str, int]] | None = None
         self._offsets: Any = None
+        # Ingest asks from the loop too, which `_asking` does not hold back from a consumer that still starts.
+        self._offsets_free = asyncio.Lock()
         self._letters: Any = None
         self._asking = threading.Lock()
 
@@ -108,10 +111,14 @@ class KafkaReader:
         async with admin_client(connection, name=self._name) as client:
             states = await read_topics(client, connection.topic_prefix)
         topics = partitions_by_topic(states)
-        log_id = (await read_meta(connection, name=self._name)).log_id if META in states else ""
-        if not log_id:
+        meta = await read_meta(connection, name=self._name) if META in states else Meta()
+        if meta.copying and not meta.log_id:
+            raise LogUnavailable(
+                f"a copy of log {meta.copying} into Kafka is unfinished: run `feedmesh log copy` again"
+            )
+        if not meta.log_id:
             raise LogUnavailable("the log in Kafka has no identity yet; Ingest gives it one when it starts")
-        return log_id, topics
+        return meta.log_id, topics
 
     def _ask_offsets(self, topic: str, ask: Callable[[Any, list[Any]], Any]) -> list[int]:
         check_partition(self.topics, topic, 0)
@@ -122,21 +129,21 @@ class KafkaReader:
         return [found[place] for place in places]
 
     async def _read_offsets(self, places: list[Any], ask: Callable[[Any, list[Any]], Any]) -> Any:
-        with translated("to tell its offsets"):
-            try:
-                if self._offsets is None:
-                    self._offsets = Consumer(
-                        **connection_options(self.connection, name=self._name),
-                        enable_auto_commit=False,
-                    )
-                    await start(self._offsets, self.connection, name=self._name)
-                return await ask(self._offsets, places)
-            except BaseException:
-                # Whatever it was, the next question begins with a new connection.
-                consumer, self._offsets = self._offsets, None
-                if consumer is not None:
-                    await consumer.stop()
-                raise
+        async with self._offsets_free:
+            consumer = self._offsets
+            with translated("to tell its offsets"):
+                try:
+                    if consumer is None:
+                        options = connection_options(self.connection, name=self._name)
+                        consumer = self._offsets = Consumer(**options, enable_auto_commit=False)
+                        await start(consumer, self.connection, name=self._name)
+                    return await ask(consumer, places)
+                except BaseException:
+                    # Whatever it was, the next question begins with a new connection.
+                    self._offsets = None
+                    if consumer is not None:
+                        await consumer.stop()
+                    raise
 
     async def _write_letter(self, letter: bytes) -> int:
         with translated("to take a dead letter"):
