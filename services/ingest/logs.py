@@ -9,6 +9,7 @@ from services.chassis.host import Host
 from services.chassis.log import embedded_store
 from services.chassis.log.embedded import EmbeddedLog
 from services.chassis.log.embedded_metrics import LogMetrics
+from services.chassis.log.kafka.installed import check_installed
 from services.chassis.log.log import Log
 from services.chassis.storage.options import StorageMemory
 from services.chassis.storage.store import Store
@@ -51,6 +52,7 @@ def _open_embedded(config: IngestConfig, host: Host) -> OpenedLog:
 
 
 def _open_kafka(config: IngestConfig, host: Host) -> OpenedLog:
+    check_installed()
     # Late: a mesh on the embedded log does without aiokafka.
     from services.chassis.log.kafka.log import KafkaLog
     from services.chassis.log.kafka.metrics import KafkaMetrics

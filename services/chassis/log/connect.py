@@ -6,6 +6,7 @@ from services.chassis.host import Host
 from services.chassis.log.follower import Follower
 from services.chassis.log.follower_config import FollowerConfig
 from services.chassis.log.follower_metrics import FollowerMetrics
+from services.chassis.log.kafka.installed import check_installed
 from services.chassis.log.log import LogReader
 from services.chassis.log.remote import RemoteLog
 from services.chassis.log.view import View
@@ -42,6 +43,7 @@ def connect_reader(config: FollowerConfig, channels: Channels, *, name: str) -> 
     """
     if config.log_kind == "embedded":
         return RemoteLog(channels, config.log)
+    check_installed()
     # Late: a mesh on the embedded log does without aiokafka.
     from services.chassis.log.kafka.reader import KafkaReader
 

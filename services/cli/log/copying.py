@@ -25,7 +25,7 @@ from services.chassis.log.embedded_store import LogStore
 from services.chassis.log.log import DATA_TOPICS
 from services.chassis.storage.store import Store
 from services.cli.faults import UsageFault
-from services.cli.log.opening import check_brokers, installed
+from services.cli.log.opening import check_brokers
 from services.cli.mesh.layout import Layout
 from services.cli.mesh.log_settings import LogSettings
 from services.cli.options import DEFAULT_DATA_DIR, Bootstrap, DataDir, KafkaFile
@@ -49,9 +49,9 @@ def copy(
     with _source(data_dir) as source:
         settings = _settings(layout, source, bootstrap=bootstrap, kafka=kafka)
         check_brokers(settings)
-        with installed():
-            # Late: only a mesh that goes to Kafka needs aiokafka.
-            from services.chassis.log.kafka.copying import copy_log
+        # Late: only a mesh that goes to Kafka needs aiokafka.
+        from services.chassis.log.kafka.copying import copy_log
+
         with _bars() as bars:
             copied = asyncio.run(copy_log(source, settings.connection, settings.topics, progress=bars.show))
         settings.write(data_dir)

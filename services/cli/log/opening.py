@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from services.chassis.errors import ConfigFaults, LogUnavailable
+from services.chassis.log.kafka.installed import check_installed
 from services.chassis.log.log import LogReader
 from services.chassis.log.remote import RemoteLog
 from services.cli.connection import Connection
@@ -41,9 +42,10 @@ def opened_log(connection: Connection) -> Iterator[LogReader]:
     if settings.kind == "embedded":
         yield RemoteLog(connection.channels, connection.ingest, chunk_bytes=_CHUNK_BYTES)
         return
-    with installed():
-        # Late: the embedded log does without aiokafka.
-        from services.chassis.log.kafka.reader import KafkaReader
+    require_client()
+    # Late: the embedded log does without aiokafka.
+    from services.chassis.log.kafka.reader import KafkaReader
+
     reader = KafkaReader(settings.reader, name=NAME)
     try:
         yield reader
@@ -54,10 +56,12 @@ def opened_log(connection: Connection) -> Iterator[LogReader]:
 def check_brokers(settings: LogSettings) -> None:
     """Raises MeshUnavailable when no broker answers: nine processes would say so later, each in its log.
 
-    Takes at most `connection.call_timeout_ms`.
+    Takes at most `connection.call_timeout_ms`. Raises UsageFault when Kafka's client is not installed, or its
+    files do not fit together.
     """
-    with installed():
-        from services.chassis.log.kafka.topics import read_states
+    require_client()
+    from services.chassis.log.kafka.topics import read_states
+
     try:
         read_states(settings.connection, name=NAME)
     except ConfigFaults as fault:
@@ -66,10 +70,9 @@ def check_brokers(settings: LogSettings) -> None:
         raise MeshUnavailable(f"{fault}\nare the brokers up, and is --bootstrap right?") from fault
 
 
-@contextmanager
-def installed() -> Iterator[None]:
-    """Imports of Kafka's client inside raise UsageFault, with what to install."""
+def require_client() -> None:
+    """Raises UsageFault, with what to install, when Kafka's client is absent."""
     try:
-        yield
+        check_installed()
     except ConfigFaults as fault:
         raise UsageFault(str(fault)) from fault

@@ -1,7 +1,7 @@
 """How this process's clients connect: aiokafka's arguments, made from `KafkaConnection`.
 
 The one place where credentials are read; they are read from files at every connect, so a rotated password
-needs no restart. Refuses, with what to install, where aiokafka is absent.
+needs no restart. Where aiokafka may be absent, `installed.py` is asked first.
 """
 
 from __future__ import annotations
@@ -12,16 +12,10 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import aiokafka
+
 from services.chassis.errors import ConfigFaults, LogUnavailable
 from services.chassis.log.kafka.config import KafkaConnection
-
-try:
-    import aiokafka
-    import cramjam  # noqa: F401  aiokafka's codecs; without it zstd fails at the first batch
-except ImportError as fault:  # pragma: no cover  depends on what is installed
-    raise ConfigFaults(
-        [f"the log is Kafka, but {fault.name} is not installed: pip install 'feedmesh[kafka]'"]
-    ) from fault
 
 # Its warnings repeat several times a second while a broker is away; ours say the same once an attempt.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
