@@ -25,7 +25,7 @@ from tests.mesh.live import KAFKA_BROKERS
 
 EXIT_ABSENT: Final = 3
 FAULTS: Final = "tests/kafka/test_mesh_faults.py"
-MESH: Final = (
+MESH: Final = ($
     "tests/mesh/test_freshness.py",
     "tests/mesh/test_kill.py",
     "tests/mesh/test_hosts.py",

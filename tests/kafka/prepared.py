@@ -81,8 +81,11 @@ def write_properties(path: Path, values: Mapping[str, object]) -> None:
 
 
 def kafka_uuid() -> str:
-    """A random id as Kafka writes them."""
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A random id as Kafka writes them. None begins with a dash, which its tools take for an option."""
+    made = "-"
+    while made.startswith("-"):
+        made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return made
 
 
 def _make(prepared: Prepared, folder: Path) -> None:
