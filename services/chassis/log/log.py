@@ -2,8 +2,8 @@
 
 Owns the interface and the values that cross it. Offsets of a partition increase but need not be dense
 (Kafka spends offsets on transaction markers), so nobody may count records by subtracting offsets.
-`LogReader` is what a follower needs, `Log` adds writing; `RemoteLog` is a reader only.
-Where next: `memory.py` (the shortest implementation), `embedded.py`, `follower.py`.
+`LogReader` is what a follower needs, `Log` adds writing; `RemoteLog` and `KafkaReader` are readers only.
+Where next: `memory.py` (the shortest implementation), `embedded.py`, `kafka/log.py`, `follower.py`.
 """
 
 from __future__ import annotations
@@ -122,11 +122,13 @@ class Log(LogReader, Protocol):
     def publish(self, records: Sequence[NewRecord]) -> Future[Positions]:
         """Append all records, or none: readers never see a part. Does not block for the disk.
 
-        The future resolves when the records are durable and visible, to the next offset of every
-        partition touched. It fails with DiskFull or StorageFault when nothing was written. Giving up
-        waiting does not take the records back.
+        The future resolves when the records are durable, and visible or about to be (a reader waits for the
+        positions), to the next offset of every partition touched. It fails with DiskFull or StorageFault when
+        nothing was written, with LogUnavailable when they are there whole or not at all. Giving up waiting
+        does not take the records back.
 
         Raises:
+            LogUnavailable: nothing can be written at present; see `trouble`. Nothing was queued.
             QueueFull: too much waits already. Nothing was queued.
             DiskFull: less room on disk than the configured floor. Nothing was queued.
             LimitExceeded: the records alone are larger than one write may be.
