@@ -33,7 +33,7 @@ from services.chassis.log.tail_buffer import TailBuffer
 
 _ROOM_POLL_S = 0.005
 _RECORD_BYTES = 64
-"""What a record costs in memory beside its value, about."""
+"""What a record, or a chunk without any, costs in memory beside its values, about."""
 
 
 class KafkaTail:
@@ -129,7 +129,8 @@ class KafkaTail:
             if position > told:
                 chunks.append(self._chunk(consumer, place, position, (), ()))
         if chunks:
-            self._buffer.put(chunks, size_bytes=0)
+            # Without records, and yet something that waits: aborted transactions must not pile up unbounded.
+            self._buffer.put(chunks, size_bytes=_RECORD_BYTES * len(chunks))
         polled = [consumer.last_poll_timestamp(place) for place in self._told]
         if all(polled):
             # aiokafka notes it on the wall clock, which may be set meanwhile.
