@@ -25,37 +25,41 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feedmesh/feedgen/v1/feedgen.proto\x12\x13\x66\x65\x65\x64mesh.feedgen.v1\x1a google/protobuf/field_mask.proto\"\x93\x02\n\x0eGetFeedRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12+\n\x04type\x18\x02 \x01(\x0e\x32\x1d.feedmesh.feedgen.v1.FeedType\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x30\n\x0c\x64isplay_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x11\n\tseen_pins\x18\x06 \x03(\x06\x12-\n\x07ranking\x18\x07 \x01(\x0e\x32\x1c.feedmesh.feedgen.v1.Ranking\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\n \x01(\x08\"\xb8\x02\n\x0fGetFeedResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.feedmesh.feedgen.v1.Item\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x30\n\x06stages\x18\x03 \x03(\x0b\x32 .feedmesh.feedgen.v1.StageReport\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12/\n\x06source\x18\x05 \x01(\x0e\x32\x1f.feedmesh.feedgen.v1.FeedSource\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x12\n\nsession_ms\x18\x08 \x01(\x03\x12-\n\x07\x65xplain\x18\t \x01(\x0b\x32\x1c.feedmesh.feedgen.v1.Explain\x12\x10\n\x08stale_ms\x18\n \x01(\x03\"\x84\x01\n\x0bStageReport\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .feedmesh.feedgen.v1.StageStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nelapsed_us\x18\x04 \x01(\r\x12\x10\n\x08stale_ms\x18\x05 \x01(\x03\"\xa6\x01\n\x04Item\x12\x0b\n\x03pin\x18\x01 \x01(\x06\x12\r\n\x05\x62oard\x18\x02 \x01(\x06\x12\r\n\x05owner\x18\x03 \x01(\x06\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x13\n\x0blight_score\x18\x05 \x01(\x02\x12\x10\n\x08saved_ms\x18\x06 \x01(\x03\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12-\n\x07\x64isplay\x18\x08 \x01(\x0b\x32\x1c.feedmesh.feedgen.v1.Display\"\xbd\x01\n\x07\x44isplay\x12\r\n\x05title\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x0c\n\x04link\x18\x03 \x01(\t\x12\x13\n\x0b\x62oard_title\x18\x04 \x01(\t\x12\x12\n\nowner_name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\tinterests\x18\x07 \x03(\t\x12\x0f\n\x07pin_key\x18\x08 \x01(\t\x12\x11\n\tboard_key\x18\t \x01(\t\x12\x11\n\towner_key\x18\n \x01(\t\"h\n\x07\x45xplain\x12/\n\x06\x66unnel\x18\x01 \x03(\x0b\x32\x1f.feedmesh.feedgen.v1.FunnelStep\x12,\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1d.feedmesh.feedgen.v1.CallSpan\":\n\nFunnelStep\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\\\n\x08\x43\x61llSpan\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x10\n\x08start_us\x18\x03 \x01(\r\x12\x12\n\nelapsed_us\x18\x04 \x01(\r\x12\x0e\n\x06status\x18\x05 \x01(\t*>\n\x08\x46\x65\x65\x64Type\x12\x19\n\x15\x46\x45\x45\x44_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44_TYPE_FOLLOWING\x10\x01*b\n\x07Ranking\x12\x17\n\x13RANKING_UNSPECIFIED\x10\x00\x12\x11\n\rRANKING_MODEL\x10\x01\x12\x17\n\x13RANKING_LIGHT_SCORE\x10\x02\x12\x12\n\x0eRANKING_NEWEST\x10\x03*\xa3\x01\n\nFeedSource\x12\x1b\n\x17\x46\x45\x45\x44_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46\x45\x45\x44_SOURCE_RECIPE\x10\x01\x12\"\n\x1e\x46\x45\x45\x44_SOURCE_POPULAR_COLD_START\x10\x02\x12 \n\x1c\x46\x45\x45\x44_SOURCE_POPULAR_FALLBACK\x10\x03\x12\x1a\n\x16\x46\x45\x45\x44_SOURCE_LAST_KNOWN\x10\x04*\x93\x01\n\x0bStageStatus\x12\x1c\n\x18STAGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15STAGE_STATUS_COMPLETE\x10\x01\x12\x18\n\x14STAGE_STATUS_PARTIAL\x10\x02\x12\x17\n\x13STAGE_STATUS_MISSED\x10\x03\x12\x18\n\x14STAGE_STATUS_SKIPPED\x10\x04\x32l\n\x14\x46\x65\x65\x64GeneratorService\x12T\n\x07GetFeed\x12#.feedmesh.feedgen.v1.GetFeedRequest\x1a$.feedmesh.feedgen.v1.GetFeedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feedmesh/feedgen/v1/feedgen.proto\x12\x13\x66\x65\x65\x64mesh.feedgen.v1\x1a google/protobuf/field_mask.proto\"\xab\x02\n\x0eGetFeedRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12+\n\x04type\x18\x02 \x01(\x0e\x32\x1d.feedmesh.feedgen.v1.FeedType\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x30\n\x0c\x64isplay_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x11\n\tseen_pins\x18\x06 \x03(\x06\x12-\n\x07ranking\x18\x07 \x01(\x0e\x32\x1c.feedmesh.feedgen.v1.Ranking\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\n \x01(\x08\x12\x16\n\x0e\x65xplain_scores\x18\x0b \x01(\x08\"\xb8\x02\n\x0fGetFeedResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.feedmesh.feedgen.v1.Item\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\x12\x30\n\x06stages\x18\x03 \x03(\x0b\x32 .feedmesh.feedgen.v1.StageReport\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\x12/\n\x06source\x18\x05 \x01(\x0e\x32\x1f.feedmesh.feedgen.v1.FeedSource\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x12\n\nsession_ms\x18\x08 \x01(\x03\x12-\n\x07\x65xplain\x18\t \x01(\x0b\x32\x1c.feedmesh.feedgen.v1.Explain\x12\x10\n\x08stale_ms\x18\n \x01(\x03\"\x84\x01\n\x0bStageReport\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x30\n\x06status\x18\x02 \x01(\x0e\x32 .feedmesh.feedgen.v1.StageStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nelapsed_us\x18\x04 \x01(\r\x12\x10\n\x08stale_ms\x18\x05 \x01(\x03\"\xe4\x01\n\x04Item\x12\x0b\n\x03pin\x18\x01 \x01(\x06\x12\r\n\x05\x62oard\x18\x02 \x01(\x06\x12\r\n\x05owner\x18\x03 \x01(\x06\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x13\n\x0blight_score\x18\x05 \x01(\x02\x12\x10\n\x08saved_ms\x18\x06 \x01(\x03\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12-\n\x07\x64isplay\x18\x08 \x01(\x0b\x32\x1c.feedmesh.feedgen.v1.Display\x12<\n\x0fscore_explained\x18\t \x01(\x0b\x32#.feedmesh.feedgen.v1.ScoreExplained\"u\n\x0eScoreExplained\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x10\n\x08\x65xpected\x18\x03 \x01(\x01\x12\x33\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32!.feedmesh.feedgen.v1.FeatureShare\"t\n\x0c\x46\x65\x61tureShare\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\x12\x0e\n\x06origin\x18\x04 \x01(\t\x12\x11\n\tdefaulted\x18\x05 \x01(\x08\x12\x0e\n\x06\x61ge_ms\x18\x06 \x01(\x03\"\xbd\x01\n\x07\x44isplay\x12\r\n\x05title\x18\x01 \x01(\t\x12\r\n\x05image\x18\x02 \x01(\t\x12\x0c\n\x04link\x18\x03 \x01(\t\x12\x13\n\x0b\x62oard_title\x18\x04 \x01(\t\x12\x12\n\nowner_name\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x11\n\tinterests\x18\x07 \x03(\t\x12\x0f\n\x07pin_key\x18\x08 \x01(\t\x12\x11\n\tboard_key\x18\t \x01(\t\x12\x11\n\towner_key\x18\n \x01(\t\"h\n\x07\x45xplain\x12/\n\x06\x66unnel\x18\x01 \x03(\x0b\x32\x1f.feedmesh.feedgen.v1.FunnelStep\x12,\n\x05\x63\x61lls\x18\x02 \x03(\x0b\x32\x1d.feedmesh.feedgen.v1.CallSpan\":\n\nFunnelStep\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\\\n\x08\x43\x61llSpan\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x10\n\x08start_us\x18\x03 \x01(\r\x12\x12\n\nelapsed_us\x18\x04 \x01(\r\x12\x0e\n\x06status\x18\x05 \x01(\t*>\n\x08\x46\x65\x65\x64Type\x12\x19\n\x15\x46\x45\x45\x44_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44_TYPE_FOLLOWING\x10\x01*b\n\x07Ranking\x12\x17\n\x13RANKING_UNSPECIFIED\x10\x00\x12\x11\n\rRANKING_MODEL\x10\x01\x12\x17\n\x13RANKING_LIGHT_SCORE\x10\x02\x12\x12\n\x0eRANKING_NEWEST\x10\x03*\xa3\x01\n\nFeedSource\x12\x1b\n\x17\x46\x45\x45\x44_SOURCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46\x45\x45\x44_SOURCE_RECIPE\x10\x01\x12\"\n\x1e\x46\x45\x45\x44_SOURCE_POPULAR_COLD_START\x10\x02\x12 \n\x1c\x46\x45\x45\x44_SOURCE_POPULAR_FALLBACK\x10\x03\x12\x1a\n\x16\x46\x45\x45\x44_SOURCE_LAST_KNOWN\x10\x04*\x93\x01\n\x0bStageStatus\x12\x1c\n\x18STAGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15STAGE_STATUS_COMPLETE\x10\x01\x12\x18\n\x14STAGE_STATUS_PARTIAL\x10\x02\x12\x17\n\x13STAGE_STATUS_MISSED\x10\x03\x12\x18\n\x14STAGE_STATUS_SKIPPED\x10\x04\x32l\n\x14\x46\x65\x65\x64GeneratorService\x12T\n\x07GetFeed\x12#.feedmesh.feedgen.v1.GetFeedRequest\x1a$.feedmesh.feedgen.v1.GetFeedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feedmesh.feedgen.v1.feedgen_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEEDTYPE']._serialized_start=1441
-  _globals['_FEEDTYPE']._serialized_end=1503
-  _globals['_RANKING']._serialized_start=1505
-  _globals['_RANKING']._serialized_end=1603
-  _globals['_FEEDSOURCE']._serialized_start=1606
-  _globals['_FEEDSOURCE']._serialized_end=1769
-  _globals['_STAGESTATUS']._serialized_start=1772
-  _globals['_STAGESTATUS']._serialized_end=1919
+  _globals['_FEEDTYPE']._serialized_start=1764
+  _globals['_FEEDTYPE']._serialized_end=1826
+  _globals['_RANKING']._serialized_start=1828
+  _globals['_RANKING']._serialized_end=1926
+  _globals['_FEEDSOURCE']._serialized_start=1929
+  _globals['_FEEDSOURCE']._serialized_end=2092
+  _globals['_STAGESTATUS']._serialized_start=2095
+  _globals['_STAGESTATUS']._serialized_end=2242
   _globals['_GETFEEDREQUEST']._serialized_start=93
-  _globals['_GETFEEDREQUEST']._serialized_end=368
-  _globals['_GETFEEDRESPONSE']._serialized_start=371
-  _globals['_GETFEEDRESPONSE']._serialized_end=683
-  _globals['_STAGEREPORT']._serialized_start=686
-  _globals['_STAGEREPORT']._serialized_end=818
-  _globals['_ITEM']._serialized_start=821
-  _globals['_ITEM']._serialized_end=987
-  _globals['_DISPLAY']._serialized_start=990
-  _globals['_DISPLAY']._serialized_end=1179
-  _globals['_EXPLAIN']._serialized_start=1181
-  _globals['_EXPLAIN']._serialized_end=1285
-  _globals['_FUNNELSTEP']._serialized_start=1287
-  _globals['_FUNNELSTEP']._serialized_end=1345
-  _globals['_CALLSPAN']._serialized_start=1347
-  _globals['_CALLSPAN']._serialized_end=1439
-  _globals['_FEEDGENERATORSERVICE']._serialized_start=1921
-  _globals['_FEEDGENERATORSERVICE']._serialized_end=2029
+  _globals['_GETFEEDREQUEST']._serialized_end=392
+  _globals['_GETFEEDRESPONSE']._serialized_start=395
+  _globals['_GETFEEDRESPONSE']._serialized_end=707
+  _globals['_STAGEREPORT']._serialized_start=710
+  _globals['_STAGEREPORT']._serialized_end=842
+  _globals['_ITEM']._serialized_start=845
+  _globals['_ITEM']._serialized_end=1073
+  _globals['_SCOREEXPLAINED']._serialized_start=1075
+  _globals['_SCOREEXPLAINED']._serialized_end=1192
+  _globals['_FEATURESHARE']._serialized_start=1194
+  _globals['_FEATURESHARE']._serialized_end=1310
+  _globals['_DISPLAY']._serialized_start=1313
+  _globals['_DISPLAY']._serialized_end=1502
+  _globals['_EXPLAIN']._serialized_start=1504
+  _globals['_EXPLAIN']._serialized_end=1608
+  _globals['_FUNNELSTEP']._serialized_start=1610
+  _globals['_FUNNELSTEP']._serialized_end=1668
+  _globals['_CALLSPAN']._serialized_start=1670
+  _globals['_CALLSPAN']._serialized_end=1762
+  _globals['_FEEDGENERATORSERVICE']._serialized_start=2244
+  _globals['_FEEDGENERATORSERVICE']._serialized_end=2352
 # @@protoc_insertion_point(module_scope)

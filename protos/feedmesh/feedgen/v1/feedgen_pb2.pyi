@@ -148,6 +148,7 @@ class GetFeedRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    EXPLAIN_SCORES_FIELD_NUMBER: _builtins.int
     user: _builtins.int
     """The user."""
     type: Global___FeedType.ValueType
@@ -164,6 +165,8 @@ class GetFeedRequest(_message.Message):
     """Fills `Explain` in the answer."""
     dry_run: _builtins.bool
     """True: nothing is published; for load tests, comparisons and previews."""
+    explain_scores: _builtins.bool
+    """Fills `Item.score_explained`; the page waits for one more call. Left out when Scorpion does not answer."""
     @_builtins.property
     def display_mask(self) -> _field_mask_pb2.FieldMask:
         """Which parts of `Item.display` to fill: `title`, `image`, `link`, `board`, `owner`, `description`,
@@ -187,10 +190,11 @@ class GetFeedRequest(_message.Message):
         model: _builtins.str = ...,
         explain: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
+        explain_scores: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["display_mask", b"display_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "display_mask", b"display_mask", "dry_run", b"dry_run", "explain", b"explain", "model", b"model", "page_size", b"page_size", "ranking", b"ranking", "seen_pins", b"seen_pins", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "display_mask", b"display_mask", "dry_run", b"dry_run", "explain", b"explain", "explain_scores", b"explain_scores", "model", b"model", "page_size", b"page_size", "ranking", b"ranking", "seen_pins", b"seen_pins", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -274,7 +278,7 @@ class StageReport(_message.Message):
     ELAPSED_US_FIELD_NUMBER: _builtins.int
     STALE_MS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """`graph`, `seen`, `signals`, `retrieve`, `score`, `select` or `display`; for popular pins also `popular`,
+    """`graph`, `seen`, `signals`, `retrieve`, `score`, `select`, `display` or `explain_scores`; for popular pins also `popular`,
     `popular_seen` and `place` (their boards and owners).
     """
     status: Global___StageStatus.ValueType
@@ -316,6 +320,7 @@ class Item(_message.Message):
     SAVED_MS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DISPLAY_FIELD_NUMBER: _builtins.int
+    SCORE_EXPLAINED_FIELD_NUMBER: _builtins.int
     pin: _builtins.int
     """The pin."""
     board: _builtins.int
@@ -334,6 +339,10 @@ class Item(_message.Message):
     def display(self) -> Global___Display:
         """What a frontend draws, as asked for by `display_mask`."""
 
+    @_builtins.property
+    def score_explained(self) -> Global___ScoreExplained:
+        """Why it has its score; present when asked for, and when a model scored it."""
+
     def __init__(
         self,
         *,
@@ -345,14 +354,93 @@ class Item(_message.Message):
         saved_ms: _builtins.int = ...,
         reason: _builtins.str = ...,
         display: Global___Display | None = ...,
+        score_explained: Global___ScoreExplained | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["display", b"display"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["display", b"display", "score_explained", b"score_explained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "display", b"display", "light_score", b"light_score", "owner", b"owner", "pin", b"pin", "reason", b"reason", "saved_ms", b"saved_ms", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "display", b"display", "light_score", b"light_score", "owner", b"owner", "pin", b"pin", "reason", b"reason", "saved_ms", b"saved_ms", "score", b"score", "score_explained", b"score_explained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class ScoreExplained(_message.Message):
+    """What a score is made of. Every number is the model's raw score, before any sigmoid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model."""
+    score: _builtins.float
+    """The score; `expected` and all contributions add up to it."""
+    expected: _builtins.float
+    """What the model expects of a pin of which nothing is known."""
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureShare]:
+        """Each feature of the model, the greatest contribution first, whatever its sign."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        score: _builtins.float = ...,
+        expected: _builtins.float = ...,
+        features: _abc.Iterable[Global___FeatureShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected", b"expected", "features", b"features", "model", b"model", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreExplained: _TypeAlias = ScoreExplained  # noqa: Y015
+
+@_typing.final
+class FeatureShare(_message.Message):
+    """What one feature did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    DEFAULTED_FIELD_NUMBER: _builtins.int
+    AGE_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the feature list."""
+    value: _builtins.float
+    """What the model was given."""
+    contribution: _builtins.float
+    """What it adds to the score."""
+    origin: _builtins.str
+    """Where it comes from, as written in the feature list."""
+    defaulted: _builtins.bool
+    """Whether nothing was known, and the default was taken."""
+    age_ms: _builtins.int
+    """Milliseconds since it was read from its owner; 0: it came with the request; -1: nothing is known."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.float = ...,
+        contribution: _builtins.float = ...,
+        origin: _builtins.str = ...,
+        defaulted: _builtins.bool = ...,
+        age_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "contribution", b"contribution", "defaulted", b"defaulted", "name", b"name", "origin", b"origin", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureShare: _TypeAlias = FeatureShare  # noqa: Y015
 
 @_typing.final
 class Display(_message.Message):

@@ -34,6 +34,7 @@ class ScoreRequest(_message.Message):
     AFFINITIES_F32_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
     NOW_MS_FIELD_NUMBER: _builtins.int
+    LOG_ID_FIELD_NUMBER: _builtins.int
     user: _builtins.int
     """The user."""
     model: _builtins.str
@@ -52,6 +53,10 @@ class ScoreRequest(_message.Message):
     """The user's affinity to that board, aligned; empty: unknown."""
     now_ms: _builtins.int
     """The time that features are computed for, milliseconds since 1970; 0: now."""
+    log_id: _builtins.int
+    """The features of this request are kept for a LogServed of the same number, if it comes soon; 0: they are
+    not. A random number that no other request has.
+    """
     @_builtins.property
     def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSignal]:
         """Signals of the user, as RealPin gave them."""
@@ -69,10 +74,11 @@ class ScoreRequest(_message.Message):
         affinities_f32: _builtins.bytes = ...,
         signals: _abc.Iterable[Global___UserSignal] | None = ...,
         now_ms: _builtins.int = ...,
+        log_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinities_f32", b"affinities_f32", "boards_u64", b"boards_u64", "light_scores_f32", b"light_scores_f32", "model", b"model", "now_ms", b"now_ms", "owners_u64", b"owners_u64", "pins_u64", b"pins_u64", "saved_at_u32", b"saved_at_u32", "signals", b"signals", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinities_f32", b"affinities_f32", "boards_u64", b"boards_u64", "light_scores_f32", b"light_scores_f32", "log_id", b"log_id", "model", b"model", "now_ms", b"now_ms", "owners_u64", b"owners_u64", "pins_u64", b"pins_u64", "saved_at_u32", b"saved_at_u32", "signals", b"signals", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -143,6 +149,192 @@ class ScoreResponse(_message.Message):
 Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
 
 @_typing.final
+class ExplainRequest(_message.Message):
+    """Asks why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___ScoreRequest:
+        """As it was, or would be, scored, with 250 candidates at most. Features are those of now, as cached: a
+        score may differ from an earlier one when a count has changed since.
+        """
+
+    def __init__(
+        self,
+        *,
+        request: Global___ScoreRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Why candidates have their scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SCORES_F32_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    VALUES_F32_FIELD_NUMBER: _builtins.int
+    DEFAULTED_U8_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_F64_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    AGES_MS_I64_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    scores_f32: _builtins.bytes
+    """Raw score of each candidate."""
+    values_f32: _builtins.bytes
+    """float32 of shape (candidate, feature), row-major: what the model was given."""
+    defaulted_u8: _builtins.bytes
+    """One byte of the same shape: 1 where nothing was known, and the default was taken."""
+    contributions_f64: _builtins.bytes
+    """float64 of shape (candidate, feature + 1), row-major: what each feature adds to the score, and last the
+    score that is expected when nothing is known. Each row adds up to the score. LightGBM's `pred_contrib`.
+    """
+    ages_ms_i64: _builtins.bytes
+    """int64 of shape (candidate, source), row-major: milliseconds since the value was read from its owner, 0
+    for what came with the request, -1 where nothing is known.
+    """
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainedFeature]:
+        """The model's features, in its order."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where features come from, in the order of `ages_ms_i64`."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        scores_f32: _builtins.bytes = ...,
+        features: _abc.Iterable[Global___ExplainedFeature] | None = ...,
+        values_f32: _builtins.bytes = ...,
+        defaulted_u8: _builtins.bytes = ...,
+        contributions_f64: _builtins.bytes = ...,
+        sources: _abc.Iterable[_builtins.str] | None = ...,
+        ages_ms_i64: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ages_ms_i64", b"ages_ms_i64", "contributions_f64", b"contributions_f64", "defaulted_u8", b"defaulted_u8", "features", b"features", "model", b"model", "scores_f32", b"scores_f32", "sources", b"sources", "values_f32", b"values_f32"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class ExplainedFeature(_message.Message):
+    """One feature of the model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the feature list."""
+    origin: _builtins.str
+    """Where it comes from, as written in the feature list: `pin.quality`, `ratio saves/impressions`, ..."""
+    source: _builtins.int
+    """Which of `sources` it comes from."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        origin: _builtins.str = ...,
+        source: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "origin", b"origin", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainedFeature: _TypeAlias = ExplainedFeature  # noqa: Y015
+
+@_typing.final
+class LogServedRequest(_message.Message):
+    """Says what was served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PINS_U64_FIELD_NUMBER: _builtins.int
+    POSITIONS_U16_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SERVED_MS_FIELD_NUMBER: _builtins.int
+    log_id: _builtins.int
+    """The number that Score was given."""
+    user: _builtins.int
+    """The user."""
+    pins_u64: _builtins.bytes
+    """Pins that were served, and were candidates of that Score on this host."""
+    positions_u16: _builtins.bytes
+    """Place of each on its page, aligned, 0 first."""
+    feed: _builtins.str
+    """Name of the feed: `following`, ..."""
+    request_id: _builtins.str
+    """Request id of the page, as in logs."""
+    served_ms: _builtins.int
+    """When the page was made, milliseconds since 1970."""
+    def __init__(
+        self,
+        *,
+        log_id: _builtins.int = ...,
+        user: _builtins.int = ...,
+        pins_u64: _builtins.bytes = ...,
+        positions_u16: _builtins.bytes = ...,
+        feed: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        served_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "log_id", b"log_id", "pins_u64", b"pins_u64", "positions_u16", b"positions_u16", "request_id", b"request_id", "served_ms", b"served_ms", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogServedRequest: _TypeAlias = LogServedRequest  # noqa: Y015
+
+@_typing.final
+class LogServedResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGGED_COUNT_FIELD_NUMBER: _builtins.int
+    ABSENT_COUNT_FIELD_NUMBER: _builtins.int
+    logged_count: _builtins.int
+    """Rows that go to the log."""
+    absent_count: _builtins.int
+    """Rows that were not kept any more, or that the log had no room for."""
+    def __init__(
+        self,
+        *,
+        logged_count: _builtins.int = ...,
+        absent_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent_count", b"absent_count", "logged_count", b"logged_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogServedResponse: _TypeAlias = LogServedResponse  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     """Asks for the models."""
 
@@ -193,12 +385,15 @@ class Model(_message.Message):
     TREE_COUNT_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name: the folder's."""
     tree_count: _builtins.int
     """Trees."""
     serving: _builtins.bool
     """Whether it serves requests that name none."""
+    shadow: _builtins.bool
+    """Whether it scores a share of the requests beside the serving one, without effect on answers."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Features in the order of the model."""
@@ -210,10 +405,11 @@ class Model(_message.Message):
         tree_count: _builtins.int = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         serving: _builtins.bool = ...,
+        shadow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "name", b"name", "serving", b"serving", "tree_count", b"tree_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "name", b"name", "serving", b"serving", "shadow", b"shadow", "tree_count", b"tree_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

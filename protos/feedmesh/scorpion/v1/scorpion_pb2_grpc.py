@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ScorpionServiceStub:
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent.
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent.
     """
 
     def __init__(self, channel):
@@ -40,6 +40,16 @@ class ScorpionServiceStub:
                 request_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreRequest.SerializeToString,
                 response_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/feedmesh.scorpion.v1.ScorpionService/Explain',
+                request_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.LogServed = channel.unary_unary(
+                '/feedmesh.scorpion.v1.ScorpionService/LogServed',
+                request_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedRequest.SerializeToString,
+                response_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/feedmesh.scorpion.v1.ScorpionService/ListModels',
                 request_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ListModelsRequest.SerializeToString,
@@ -48,11 +58,26 @@ class ScorpionServiceStub:
 
 
 class ScorpionServiceServicer:
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent.
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent.
     """
 
     def Score(self, request, context):
         """One score for each candidate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Why candidates have their scores: features, where they came from, and what each adds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LogServed(self, request, context):
+        """Says which candidates of an earlier Score were served, and where: their features go to the feature log.
+        Not idempotent: what was logged once is not there a second time, and is answered as absent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,6 +98,16 @@ def add_ScorpionServiceServicer_to_server(servicer, server):
                     request_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreRequest.FromString,
                     response_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreResponse.SerializeToString,
             ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainRequest.FromString,
+                    response_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainResponse.SerializeToString,
+            ),
+            'LogServed': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogServed,
+                    request_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedRequest.FromString,
+                    response_serializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ListModelsRequest.FromString,
@@ -87,7 +122,7 @@ def add_ScorpionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ScorpionService:
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent.
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent.
     """
 
     @staticmethod
@@ -107,6 +142,60 @@ class ScorpionService:
             '/feedmesh.scorpion.v1.ScorpionService/Score',
             feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreRequest.SerializeToString,
             feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feedmesh.scorpion.v1.ScorpionService/Explain',
+            feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainRequest.SerializeToString,
+            feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogServed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feedmesh.scorpion.v1.ScorpionService/LogServed',
+            feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedRequest.SerializeToString,
+            feedmesh_dot_scorpion_dot_v1_dot_scorpion__pb2.LogServedResponse.FromString,
             options,
             channel_credentials,
             insecure,

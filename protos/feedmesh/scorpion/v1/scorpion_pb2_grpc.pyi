@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ScorpionServiceStub:
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent."""
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,21 +35,33 @@ class ScorpionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ScorpionServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_scorpion_pb2.ScoreRequest, _scorpion_pb2.ScoreResponse]
     """One score for each candidate."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_scorpion_pb2.ExplainRequest, _scorpion_pb2.ExplainResponse]
+    """Why candidates have their scores: features, where they came from, and what each adds."""
+    LogServed: _grpc.UnaryUnaryMultiCallable[_scorpion_pb2.LogServedRequest, _scorpion_pb2.LogServedResponse]
+    """Says which candidates of an earlier Score were served, and where: their features go to the feature log.
+    Not idempotent: what was logged once is not there a second time, and is answered as absent.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_scorpion_pb2.ListModelsRequest, _scorpion_pb2.ListModelsResponse]
     """The models that can be named in a request."""
 
 @_typing.type_check_only
 class ScorpionServiceAsyncStub(ScorpionServiceStub):
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent."""
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_scorpion_pb2.ScoreRequest, _scorpion_pb2.ScoreResponse]  # type: ignore[assignment]
     """One score for each candidate."""
+    Explain: _aio.UnaryUnaryMultiCallable[_scorpion_pb2.ExplainRequest, _scorpion_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Why candidates have their scores: features, where they came from, and what each adds."""
+    LogServed: _aio.UnaryUnaryMultiCallable[_scorpion_pb2.LogServedRequest, _scorpion_pb2.LogServedResponse]  # type: ignore[assignment]
+    """Says which candidates of an earlier Score were served, and where: their features go to the feature log.
+    Not idempotent: what was logged once is not there a second time, and is answered as absent.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_scorpion_pb2.ListModelsRequest, _scorpion_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models that can be named in a request."""
 
 class ScorpionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Scores candidates with a gradient-boosted model. Reads only, idempotent."""
+    """Scores candidates with a gradient-boosted model. All calls but LogServed are reads, and idempotent."""
 
     @_abc_1.abstractmethod
     def Score(
@@ -58,6 +70,24 @@ class ScorpionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scorpion_pb2.ScoreResponse, _abc.Awaitable[_scorpion_pb2.ScoreResponse]]:
         """One score for each candidate."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _scorpion_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorpion_pb2.ExplainResponse, _abc.Awaitable[_scorpion_pb2.ExplainResponse]]:
+        """Why candidates have their scores: features, where they came from, and what each adds."""
+
+    @_abc_1.abstractmethod
+    def LogServed(
+        self,
+        request: _scorpion_pb2.LogServedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scorpion_pb2.LogServedResponse, _abc.Awaitable[_scorpion_pb2.LogServedResponse]]:
+        """Says which candidates of an earlier Score were served, and where: their features go to the feature log.
+        Not idempotent: what was logged once is not there a second time, and is answered as absent.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(
