@@ -2,13 +2,13 @@
 
     [[feature]]
     name = "save_rate"
-    source = "ratio"                  # or pin.<feature>, count.<counter>, candidate.<column>, ...
+    source = "ratio"                  # or pin.<feature>, board.<feature>, count.<counter>, ...
     of = "saves"
     per = "impressions"
     smoothing = 20.0
 
-Refuses, with all faults at once (`ConfigFaults`): unknown keys and sources, names that clash, and numbers
-that would let a NaN out. The same file is read by serving and by training.
+Refuses, with all faults at once (`ConfigFaults`): unknown keys and sources, names that clash, numbers that
+would let a NaN out, and categories of what is a quantity. The same file is read by serving and by training.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis.errors import ConfigFaults
+from services.scorpion.declared_feature import COLUMN_SOURCES
+from services.scorpion.feature_kernels import CODE_MAX
 from services.scorpion.features import (
     CANDIDATE_COLUMNS,
     CONTEXT_COLUMNS,
@@ -30,9 +32,10 @@ from services.scorpion.features import (
     Reduce,
     Source,
     Transform,
+    ValueType,
 )
 
-E = TypeVar("E", Transform, Reduce)
+E = TypeVar("E", Transform, Reduce, ValueType)
 
 FEATURES_MAX = 256
 """Most features of one list: they are the width of every matrix."""
@@ -40,9 +43,15 @@ FEATURES_MAX = 256
 MATCH_MAX = 16
 """Most id columns that one feature looks up in a signal."""
 
+MISSING_CATEGORY = -1.0
+"""Default of a category where none is declared; LightGBM takes a negative code as missing."""
+
 # LightGBM writes names into a text format, in which others have a meaning.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_KEYS_ALWAYS = {"name", "source", "transform", "default"}
+_KEYS_ALWAYS = {"name", "source", "transform", "default", "type"}
+_SOURCES = ", ".join(f"{source}.*" for source in Source if source is not Source.RATIO)
+# The others are quantities: a set of ages or counts says nothing that a threshold would not say better.
+_CATEGORY_SOURCES = {*COLUMN_SOURCES, Source.CONTEXT}
 _KEYS_OF = {
     Source.RATIO: {"of", "per", "smoothing"},
     Source.SIGNAL: {"match", "reduce", "id"},
@@ -99,6 +108,7 @@ def _feature(table: Mapping[str, Any], faults: list[str]) -> Feature | None:
         faults.append(f"name = {name!r} must be lower-case letters, digits and _, at most 64")
         return None
     transform = _one_of(Transform, table, "transform", faults)
+    type_ = _one_of(ValueType, table, "type", faults)
     match_, reduce, signal_id = _matching(table, faults) if source is Source.SIGNAL else ((), Reduce.SUM, 0)
     feature = Feature(
         name=name,
@@ -112,9 +122,13 @@ def _feature(table: Mapping[str, Any], faults: list[str]) -> Feature | None:
         transform=transform,
         low=_number(table, "low", faults) if clip else 0.0,
         high=_number(table, "high", faults) if clip else 0.0,
-        default=_number(table, "default", faults, absent=0.0),
+        default=_number(
+            table, "default", faults, absent=0.0 if type_ is ValueType.FLOAT else MISSING_CATEGORY
+        ),
+        type=type_,
     )
     _check_numbers(feature, faults)
+    _check_type(feature, faults)
     return feature if len(faults) == before else None
 
 
@@ -125,7 +139,7 @@ def _source(table: Mapping[str, Any], faults: list[str]) -> tuple[Source | None,
     if text == Source.RATIO:
         return Source.RATIO, _text(table, "of", faults)
     if kind not in set(Source) or kind == Source.RATIO or not _NAME.fullmatch(of):
-        faults.append(f"source = {text!r} must be pin.*, count.*, candidate.*, context.*, signal.* or ratio")
+        faults.append(f"source = {text!r} must be one of {_SOURCES} or ratio")
         return None, ""
     source = Source(kind)
     if source in columns and of not in columns[source]:
@@ -161,6 +175,18 @@ def _check_numbers(feature: Feature, faults: list[str]) -> None:
         faults.append(f"low = {feature.low} must be less than high = {feature.high}")
     if feature.transform is Transform.LOG1P and feature.default <= -1:
         faults.append(f"default = {feature.default} must be greater than -1 for log1p")
+
+
+def _check_type(feature: Feature, faults: list[str]) -> None:
+    if feature.type is ValueType.FLOAT:
+        return
+    if feature.source not in _CATEGORY_SOURCES:
+        kinds = ", ".join(f"{source}.*" for source in Source if source in _CATEGORY_SOURCES)
+        faults.append(f"type = 'category' is for codes, which are in {kinds}")
+    if feature.transform is not Transform.IDENTITY:
+        faults.append(f"transform = {str(feature.transform)!r} is of no use for a category: codes are names")
+    if not (feature.default.is_integer() and MISSING_CATEGORY <= feature.default <= CODE_MAX):
+        faults.append(f"default = {feature.default} must be a whole number from -1 to {CODE_MAX}")
 
 
 def _number(table: Mapping[str, Any], key: str, faults: list[str], *, absent: float | None = None) -> float:

@@ -1,11 +1,15 @@
-"""The numba kernels behind `features.py`: match signals to pins, fill candidate columns, assemble the matrix.
+"""The numba kernels behind `features.py`: features of rows, and features of a request.
 
 Every kernel works on one row at a time and keeps no state between rows: a row's features have the same
 bits whether it is computed among the candidates of one request or among a million rows of training data.
 That equality is what makes training and serving agree, so keep it when making these faster.
-Refuses nothing: shapes and dtypes are the caller's (`FeatureList`) business.
+A value that is NaN or infinite is missing: the feature's default takes its place, before the transform. A
+transform that ends outside the finite float32 numbers gives the transformed default.
+Inputs are compiled as read-only: columns of a message are, and an array that may be written is another
+type to numba (`features.py` passes views). Refuses nothing: shapes and dtypes are the caller's business.
 """
 
+# ruff: noqa: PLR0917  kernels take their columns by position
 from __future__ import annotations
 
 from typing import Any
@@ -15,20 +19,24 @@ from numba import njit
 
 from services.chassis.columns.mixing import mix64_kernel
 
-# Columns that every request has, in front of the ones made by signals.
-LIGHT_SCORE, AGE_HOURS, AFFINITY, HOUR_OF_WEEK = range(4)
-FIXED_COLUMNS = 4
+# `codes`, one line a feature. SOURCE says what A, B and C are.
+SOURCE, A, B, C, TRANSFORM = range(5)
+CODE_COLUMNS = 5
 
-# What a feature reads (`codes[:, 0]`); [:, 1] and [:, 2] are the columns, [:, 3] the transform.
-STATIC, DYNAMIC, RATIO = range(3)
-IDENTITY, LOG1P, CLIP = range(3)
-CODE_COLUMNS = 4
+# Sources of a row's features. A: a column of the row; of a RATIO, A is above and B below.
+COLUMN, RATIO = range(2)
+# Sources of a request's features. A: a signal; B up to C: which of `matches` are looked up in it.
+LIGHT_SCORE, AGE_HOURS, AFFINITY, HOUR_OF_WEEK, SIGNAL_SUM, SIGNAL_MAX, SIGNAL_ANY, SIGNAL_ID = range(8)
 
-# `numbers`: the default before the transform, the default after it, clip bounds, smoothing of a ratio.
-DEFAULT, DEFAULT_OUT, LOW, HIGH, SMOOTHING = range(5)
-NUMBER_COLUMNS = 5
+IDENTITY, LOG1P, CLIP, CODE = range(4)
+"""CODE is that of categories: a whole number from 0 on, anything else is missing."""
 
-SUM, MAX, ANY = range(3)
+# `numbers`: the default after the transform, clip bounds, smoothing of a ratio.
+DEFAULT_OUT, LOW, HIGH, SMOOTHING = range(4)
+NUMBER_COLUMNS = 4
+
+CODE_MAX = (1 << 24) - 1
+"""Greatest category: above, neighbours are one float32."""
 
 _MS_PER_HOUR = 3_600_000
 _HOURS_PER_WEEK = 168
@@ -37,86 +45,196 @@ _HOURS_TO_MONDAY = 72
 
 
 @njit(cache=True, nogil=True)
-def fill_candidates(dynamic: Any, light_scores: Any, saved_at: Any, affinities: Any, now_ms: Any) -> None:
-    """Write the fixed columns of `dynamic` (float32, row × column); empty inputs are unknown, written as NaN.
+def row_features(values: Any, codes: Any, numbers: Any) -> Any:
+    """Features of rows of one kind, float32 (row, feature), and uint8 of that shape: 1 where defaulted.
 
-    `saved_at` is in seconds, 0 where unknown. A save in the future (skewed clocks) has an age of 0.
+    `values` is float32 (row, column), NaN where unknown.
     """
-    hour_of_week = np.float32((now_ms // _MS_PER_HOUR + _HOURS_TO_MONDAY) % _HOURS_PER_WEEK)
-    for row in range(dynamic.shape[0]):
-        dynamic[row, LIGHT_SCORE] = light_scores[row] if light_scores.size else np.nan
-        dynamic[row, AFFINITY] = affinities[row] if affinities.size else np.nan
-        dynamic[row, HOUR_OF_WEEK] = hour_of_week
-        dynamic[row, AGE_HOURS] = np.nan
-        if saved_at.size and saved_at[row] > 0:
-            age_ms = now_ms - np.int64(saved_at[row]) * 1000
-            dynamic[row, AGE_HOURS] = max(age_ms, 0) / _MS_PER_HOUR
+    rows = values.shape[0]
+    out = np.empty((rows, codes.shape[0]), dtype=np.float32)
+    missing = np.empty(out.shape, dtype=np.uint8)
+    column = np.empty(rows, dtype=np.float64)
+    for feature in range(codes.shape[0]):
+        a = codes[feature, A]
+        b = codes[feature, B]
+        smoothing = numbers[feature, SMOOTHING]
+        if codes[feature, SOURCE] == COLUMN:
+            for row in range(rows):
+                column[row] = values[row, a]
+        else:
+            for row in range(rows):
+                below = np.float64(values[row, b]) + smoothing
+                column[row] = np.float64(values[row, a]) / below if below > 0.0 else np.nan
+        _write(column, codes, numbers, feature, out, missing)
+    return out, missing
 
 
 @njit(cache=True, nogil=True)
-def resolve_ids(ids: Any, pins: Any, boards: Any, owners: Any, places: Any) -> Any:
+def request_features(
+    ids: Any,
+    light_scores: Any,
+    saved_at: Any,
+    affinities: Any,
+    now_ms: Any,
+    signal_ids: Any,
+    signal_values: Any,
+    signal_ends: Any,
+    fixed_ids: Any,
+    matches: Any,
+    codes: Any,
+    numbers: Any,
+) -> Any:
+    """Features of a request's candidates, float32 (row, feature), and uint8 of that shape: 1 where defaulted.
+
+    `ids` is uint64 (id column, row), as `matched_ids` makes it. Empty columns are unknown for all. `saved_at`
+    is in seconds, 0 where unknown; a save in the future (skewed clocks) has an age of 0.
+    Signals lie one behind the other in `signal_ids` and `signal_values`; each begins where the one before it
+    ends, and a negative end says that it was not sent and has no place. `fixed_ids` is uint64 (feature,).
+    """
+    rows = ids.shape[1]
+    out = np.empty((rows, codes.shape[0]), dtype=np.float32)
+    missing = np.empty(out.shape, dtype=np.uint8)
+    column = np.empty(rows, dtype=np.float64)
+    totals = np.empty(rows, dtype=np.float64)
+    greatest = np.empty(rows, dtype=np.float64)
+    table, places = _tables(signal_ids, signal_ends)
+    # What the last look-up was for: the sum and the maximum of one signal stand beside each other in lists.
+    last_signal, last_first, last_end = -1, -1, -1
+    for feature in range(codes.shape[0]):
+        source = codes[feature, SOURCE]
+        a = codes[feature, A]
+        first = codes[feature, B]
+        end = codes[feature, C]
+        if source == HOUR_OF_WEEK:
+            column[:] = (now_ms // _MS_PER_HOUR + _HOURS_TO_MONDAY) % _HOURS_PER_WEEK
+        elif source == LIGHT_SCORE:
+            _copy(light_scores, column)
+        elif source == AFFINITY:
+            _copy(affinities, column)
+        elif source == AGE_HOURS:
+            _ages(saved_at, now_ms, column)
+        elif signal_ends[a] < 0:
+            column[:] = np.nan
+        elif source == SIGNAL_ID:
+            signal_table = table[places[a] : places[a + 1]]
+            found = signal_table[_probe(signal_table, signal_ids, fixed_ids[feature])]
+            column[:] = signal_values[found - 1] if found > 0 else 0.0
+        else:
+            if last_signal != a or last_first != first or last_end != end:
+                signal_table = table[places[a] : places[a + 1]]
+                looked_up = matches[first:end]
+                _look_up(signal_table, signal_ids, signal_values, ids, looked_up, totals, greatest)
+                last_signal, last_first, last_end = a, first, end
+            _reduce(totals, greatest, source, column)
+        _write(column, codes, numbers, feature, out, missing)
+    return out, missing
+
+
+@njit(cache=True, nogil=True)
+def matched_ids(ids: Any, pins: Any, boards: Any, owners: Any, board_column: Any, owner_column: Any) -> Any:
     """The ids that signals are matched with: the pin's id columns, then the pin itself as the last column.
 
-    The board and owner that the candidate came from replace the pin's own where they are known (not 0);
-    `places` (intp) are the columns of board and owner, -1 where the list has none.
-    Returns uint64 (row, id column + 1).
+    The board and owner that the candidate came from replace the pin's own where they are known (not 0); their
+    columns are −1 where the list has none. `ids` is uint64 (row, id column); returns uint64 (column, row).
     """
     rows, width = ids.shape
-    board, owner = places
-    resolved = np.empty((rows, width + 1), dtype=np.uint64)
+    matched = np.empty((width + 1, rows), dtype=np.uint64)
     for row in range(rows):
         for column in range(width):
-            resolved[row, column] = ids[row, column]
-        if board >= 0 and boards.size and boards[row] != 0:
-            resolved[row, board] = boards[row]
-        if owner >= 0 and owners.size and owners[row] != 0:
-            resolved[row, owner] = owners[row]
-        resolved[row, width] = pins[row]
-    return resolved
+            matched[column, row] = ids[row, column]
+        if board_column >= 0 and boards.size and boards[row] != 0:
+            matched[board_column, row] = boards[row]
+        if owner_column >= 0 and owners.size and owners[row] != 0:
+            matched[owner_column, row] = owners[row]
+        matched[width, row] = pins[row]
+    return matched
 
 
 @njit(cache=True, nogil=True)
-def match_signal(signal_ids: Any, values: Any, ids: Any, columns: Any, reduce: Any) -> Any:
-    """What a user's signal says of each row: float32 (row,), 0 where none of its ids is in the signal.
+def _copy(known: Any, column: Any) -> None:
+    """The values that are known, or NaN for all."""
+    if known.size:
+        column[:] = known
+    else:
+        column[:] = np.nan
 
-    `ids` is uint64 (row, id column), of which `columns` (intp) are looked up. SUM adds in the order of
-    the columns, in float64; MAX is the greatest of the values that matched; ANY is 1 where one did.
-    Id 0 never matches. Of an id that the signal holds twice, the first value counts.
+
+@njit(cache=True, nogil=True)
+def _ages(saved_at: Any, now_ms: Any, column: Any) -> None:
+    """Hours since the save, as float32 has them."""
+    column[:] = np.nan
+    for row in range(min(saved_at.size, column.size)):
+        if saved_at[row] > 0:
+            age_ms = now_ms - np.int64(saved_at[row]) * 1000
+            column[row] = np.float32(max(age_ms, 0) / _MS_PER_HOUR)
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    table: Any, signal_ids: Any, signal_values: Any, ids: Any, looked_up: Any, totals: Any, greatest: Any
+) -> None:
+    """Write the sum and the greatest of what a signal says of each row; NaN in `greatest`: none matched.
+
+    Sums add in the order of `looked_up`, in float64. Id 0 never matches. Of an id that the signal holds
+    twice, the first value counts.
     """
-    table = _table(signal_ids)
-    out = np.zeros(ids.shape[0], dtype=np.float32)
-    for row in range(ids.shape[0]):
+    for row in range(totals.size):
         total = 0.0
-        greatest = -np.inf
-        for column in columns:
-            found = table[_probe(table, signal_ids, ids[row, column])]
+        most = -np.inf
+        matched = False
+        for place in looked_up:
+            found = table[_probe(table, signal_ids, ids[place, row])]
             if found > 0:
-                value = np.float64(values[found - 1])
+                value = np.float64(signal_values[found - 1])
+                matched = True
                 total += value
-                greatest = max(greatest, value)
-        if greatest > -np.inf:
-            if reduce == SUM:
-                out[row] = total
-            elif reduce == MAX:
-                out[row] = greatest
-            else:
-                out[row] = 1.0
-    return out
+                most = max(most, value)
+        totals[row] = total
+        # `max` passes over NaN, so a NaN of the signal's own never stands here.
+        greatest[row] = most if matched else np.nan
 
 
 @njit(cache=True, nogil=True)
-def _table(signal_ids: Any) -> Any:
-    """An open-addressing table at most half full: an id's index in the signal plus one, 0 where free."""
-    size = 1
-    while size < 2 * signal_ids.size:
-        size *= 2
-    table = np.zeros(size, dtype=np.int32)
-    for index in range(signal_ids.size):
-        place = _probe(table, signal_ids, signal_ids[index])
-        # Id 0 stands for "none" in every id column, so it gets no place and is never found.
-        if table[place] == 0 and signal_ids[index] != 0:
-            table[place] = index + 1
-    return table
+def _reduce(totals: Any, greatest: Any, source: Any, column: Any) -> None:
+    """Write one value a row, 0 where none matched: the sum (as float32 has it), the greatest, or 1."""
+    for row in range(column.size):
+        if np.isnan(greatest[row]):
+            column[row] = 0.0
+        elif source == SIGNAL_SUM:
+            column[row] = np.float32(totals[row])
+        elif source == SIGNAL_MAX:
+            column[row] = greatest[row]
+        else:
+            column[row] = 1.0
+
+
+@njit(cache=True, nogil=True)
+def _tables(signal_ids: Any, signal_ends: Any) -> Any:
+    """Open-addressing tables at most half full: an id's index in `signal_ids` plus one, 0 where free.
+
+    They lie one behind the other; that of signal s is `table[places[s] : places[s + 1]]`.
+    """
+    places = np.zeros(signal_ends.size + 1, dtype=np.int64)
+    begin = 0
+    for signal in range(signal_ends.size):
+        end = max(signal_ends[signal], begin)
+        size = 1
+        while size < 2 * (end - begin):
+            size *= 2
+        places[signal + 1] = places[signal] + size
+        begin = end
+    table = np.zeros(places[-1], dtype=np.int32)
+    begin = 0
+    for signal in range(signal_ends.size):
+        end = max(signal_ends[signal], begin)
+        mine = table[places[signal] : places[signal + 1]]
+        for index in range(begin, end):
+            place = _probe(mine, signal_ids, signal_ids[index])
+            # Id 0 stands for "none" in every id column, so it gets no place and is never found.
+            if mine[place] == 0 and signal_ids[index] != 0:
+                mine[place] = index + 1
+        begin = end
+    return table, places
 
 
 @njit(cache=True, nogil=True)
@@ -130,42 +248,26 @@ def _probe(table: Any, signal_ids: Any, id: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def assemble(static: Any, dynamic: Any, codes: Any, numbers: Any) -> Any:
-    """The feature matrix, float32 (row, feature), always finite, and how often each feature was defaulted.
-
-    A value that is NaN or infinite is missing: the feature's default takes its place, before the
-    transform. A transform that ends outside the finite float32 numbers gives the transformed default.
-    """
-    rows = static.shape[0]
-    features = codes.shape[0]
-    out = np.empty((rows, features), dtype=np.float32)
-    defaulted = np.zeros(features, dtype=np.int64)
-    for feature in range(features):
-        source = codes[feature, 0]
-        a = codes[feature, 1]
-        b = codes[feature, 2]
-        transform = codes[feature, 3]
-        default_out = np.float32(numbers[feature, DEFAULT_OUT])
-        for row in range(rows):
-            if source == STATIC:
-                value = np.float64(static[row, a])
-            elif source == DYNAMIC:
-                value = np.float64(dynamic[row, a])
-            else:
-                below = np.float64(static[row, b]) + numbers[feature, SMOOTHING]
-                value = np.float64(static[row, a]) / below if below > 0.0 else np.float64(np.nan)
-            if not np.isfinite(value):
-                out[row, feature] = default_out
-                defaulted[feature] += 1
-                continue
-            if transform == LOG1P:
-                value = np.log1p(value) if value > -1.0 else np.float64(np.nan)
-            elif transform == CLIP:
-                value = np.float64(min(max(value, numbers[feature, LOW]), numbers[feature, HIGH]))
-            narrow = np.float32(value)
-            if np.isfinite(narrow):
-                out[row, feature] = narrow
-            else:
-                out[row, feature] = default_out
-                defaulted[feature] += 1
-    return out, defaulted
+def _write(column: Any, codes: Any, numbers: Any, feature: Any, out: Any, missing: Any) -> None:
+    """Transform a feature's values (float64) and write them, or the default."""
+    transform = codes[feature, TRANSFORM]
+    default_out = np.float32(numbers[feature, DEFAULT_OUT])
+    low = numbers[feature, LOW]
+    high = numbers[feature, HIGH]
+    for row in range(column.size):
+        value = column[row]
+        if not np.isfinite(value):
+            value = np.nan
+        elif transform == LOG1P:
+            value = np.log1p(value) if value > -1.0 else np.nan
+        elif transform == CLIP:
+            value = min(max(value, low), high)
+        elif transform == CODE and not (0.0 <= value <= CODE_MAX and value == np.floor(value)):
+            value = np.nan
+        narrow = np.float32(value)
+        if np.isfinite(narrow):
+            out[row, feature] = narrow
+            missing[row, feature] = 0
+        else:
+            out[row, feature] = default_out
+            missing[row, feature] = 1

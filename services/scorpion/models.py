@@ -10,20 +10,25 @@ Not checked: that a model is any good. That is `training.py`'s card, and the ope
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.chassis.errors import CorruptValue, FeedmeshError, NotFound
 from services.scorpion import model_files
-from services.scorpion.features import FeatureList
-from services.scorpion.forest import BoosterForest, Forest
+from services.scorpion.features import FeatureList, RowKind
+from services.scorpion.forest import Forest
+from services.scorpion.forest.bins import Part
 from services.scorpion.metrics import ScorpionMetrics
+
+if TYPE_CHECKING:
+    from services.scorpion.forest.contributions import Contributions
 
 SAMPLE_TOLERANCE: Final = 1e-6
 """Relative to the score, and absolute below 1: float32 scores differ by less, another model by more."""
@@ -43,19 +48,40 @@ class ModelRefused(CorruptValue):
     """A model of the directory failed its checks; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
 class Model:
-    """A model that passed its checks. `columns`: where its features are in the list's matrix."""
+    """A model that passed its checks, cut into parts by where the list's features come from."""
 
-    name: str
-    forest: Forest
-    columns: NDArray[np.intp]
-    width: int
+    def __init__(self, name: str, forest: Forest, features: FeatureList) -> None:
+        self.name = name
+        self.forest = forest
+        self.columns = np.array([features.names.index(name) for name in forest.features], np.intp)
+        """Where its features are in the list."""
+        index = {int(column): place for place, column in enumerate(self.columns)}
+
+        def part(places: NDArray[np.intp]) -> Part:
+            return forest.part({index[f]: i for i, f in enumerate(places.tolist()) if f in index})
+
+        self.row_parts: Mapping[RowKind, Part] = {
+            columns.kind: part(columns.features) for columns in features.kinds
+        }
+        """By kind; values are those of `FeatureList.row_features`."""
+        self.request_part = part(features.request_columns)
+        self._lock = threading.Lock()
+        self._contributions: Contributions | None = None
+
+    @property
+    def contributions(self) -> Contributions:
+        """What explains its scores; made when it is first asked for. Raises NoCounts."""
+        with self._lock:
+            if self._contributions is None:
+                from services.scorpion.forest.contributions import Contributions
+
+                self._contributions = Contributions(self.forest.model)
+            return self._contributions
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Raw scores of rows of the feature list's matrix."""
-        whole = self.columns.size == self.width and bool((np.diff(self.columns) == 1).all())
-        return self.forest.predict(matrix if whole else np.ascontiguousarray(matrix[:, self.columns]))
+        """Raw scores, float32 (row,), of rows of the feature list's matrix."""
+        return self.forest.predict(np.ascontiguousarray(matrix[:, self.columns]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +104,16 @@ class ModelSet:
         return self.serving
 
 
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What is done around a change of the serving model."""
+
+    prepare: Callable[[Model], None] = lambda model: None
+    """Before it serves: the caches make its bytes, while the old one serves."""
+    retire: Callable[[Model], None] = lambda model: None
+    """When no new request takes it."""
+
+
 Stamp = tuple[tuple[int, int, int], ...]
 
 
@@ -89,14 +125,14 @@ class ModelDirectory:
         directory: Path,
         features: FeatureList,
         *,
-        threads: int,
         models_max: int,
         metrics: ScorpionMetrics,
         log: Any,
+        swap: Swap | None = None,
     ) -> None:
         self.directory = directory
         self._features = features
-        self._threads = threads
+        self._swap = swap or Swap()
         self._models_max = models_max
         self._metrics = metrics
         self._log = log
@@ -123,7 +159,11 @@ class ModelDirectory:
             self._refused.pop(gone, None)
         before = self._set.serving
         serving = self._serving(serving_name, models)
+        if serving is not None and serving is not before:
+            self._swap.prepare(serving)
         self._set = ModelSet(models=models, serving=serving)
+        if before is not None and serving is not before:
+            self._swap.retire(before)
         self._metrics.models.set(len(models))
         self._metrics.models_refused.set(len(self._refused))
         if before is not serving:
@@ -162,7 +202,7 @@ class ModelDirectory:
             return last
         self._stamps[name] = stamp
         try:
-            model = load_model(folder, self._features, threads=self._threads)
+            model = load_model(folder, self._features)
         except FeedmeshError as fault:
             self._refused[name] = fault.message
             self._metrics.model_refusals.inc()
@@ -192,7 +232,7 @@ class ModelDirectory:
             self._log.error(fault)
 
 
-def load_model(folder: Path, features: FeatureList, *, threads: int) -> Model:
+def load_model(folder: Path, features: FeatureList) -> Model:
     """Read and check one model. Raises ModelRefused with the reason."""
     try:
         text = (folder / model_files.MODEL).read_text(encoding="utf-8")
@@ -205,13 +245,14 @@ def load_model(folder: Path, features: FeatureList, *, threads: int) -> Model:
     if card.get("sha256", model_files.sha256(text)) != model_files.sha256(text):
         raise ModelRefused(f"{model_files.MODEL} is not the text that the card was written for")
     try:
-        forest = BoosterForest(text, threads=threads)
+        forest = Forest(text)
     except CorruptValue as fault:
         raise ModelRefused(fault.message) from fault
+    if forest.class_count != 1:
+        raise ModelRefused(f"the model gives {forest.class_count} scores a row; train it for one")
     _check_features(forest, card, features)
     _check_sample(forest, sample)
-    columns = np.array([features.names.index(name) for name in forest.features], dtype=np.intp)
-    return Model(name=folder.name, forest=forest, columns=columns, width=len(features.names))
+    return Model(folder.name, forest, features)
 
 
 def _check_features(forest: Forest, card: Mapping[str, Any], features: FeatureList) -> None:

@@ -1,9 +1,13 @@
-"""The path of one request: rows from the cache, features, the forest.
+"""The path of one request: rows from the caches, features of the request, the forest.
+
+    caches      the model's bytes of each candidate's rows, from the slabs straight into blocks
+    features    what only the request knows, binned
+    forest      the blocks, scored
 
 Knows time only as shares of what is left: the stores get theirs, the rest is kept to compute. Nothing of
 it fails because a store is down: rows are defaulted, and the answer says how many. It does fail without a
 model, so that the caller can rank by light score instead.
-Next: `cache.py`, `features.py`, `models.py`.
+Next: `cache.py`, `features.py`, `forest/`.
 """
 
 from __future__ import annotations
@@ -16,17 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.chassis.clock import Clock
-from services.scorpion.cache import FetchedRows, RowCache
-from services.scorpion.features import Candidates, FeatureList, Signal
+from services.scorpion.cache import Ask, Fetch, Found, RowCache
+from services.scorpion.covers import Covers
+from services.scorpion.features import Candidates, FeatureList, FetchedRows, RowKind, Signal
 from services.scorpion.metrics import ScorpionMetrics
-from services.scorpion.models import ModelSet
+from services.scorpion.models import Model
 
 
 class RowStores(Protocol):
     """Where rows come from that are not cached (`clients.py`)."""
 
-    def fetch(self, pins: NDArray[np.uint64], *, timeout_s: float) -> FetchedRows:
-        """Rows of distinct pins, within the time."""
+    def fetch(self, kind: RowKind, ids: NDArray[np.uint64], *, timeout_s: float) -> FetchedRows:
+        """Rows of distinct objects of a kind, within the time."""
         ...
 
 
@@ -34,10 +39,25 @@ class RowStores(Protocol):
 class Query:
     """What to score, checked."""
 
+    user: int
     model: str
     candidates: Candidates
     signals: Mapping[str, Signal]
     now_ms: int
+    token: bytes | None = None
+    """The consistency token that came with the request: rows must be from after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """All features of the candidates, in the list's order, and where they are from."""
+
+    values: NDArray[np.float32]
+    """(candidate, feature)."""
+    missing: NDArray[np.uint8]
+    """(candidate, feature): 1 where the default was taken."""
+    fetched_s: Mapping[RowKind, NDArray[np.float64]]
+    """Of each kind, (candidate,): when its row was read, on the monotonic clock; NaN: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +65,13 @@ class Scored:
     """Raw scores, float32 (candidate,), finite, and how they came about."""
 
     scores: NDArray[np.float32]
-    model: str
+    model: Model
     hit_count: int
+    """Pins whose row was cached."""
     defaulted_count: int
+    """Candidates of which a store did not answer."""
+    features: Features | None
+    """When they were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +87,12 @@ class FetchTime:
 
 
 class Scorer:
-    """Scores candidates. Safe from any thread."""
+    """Scores candidates. Safe from any thread. `caches` has one for each of the list's kinds."""
 
     def __init__(
         self,
         features: FeatureList,
-        cache: RowCache,
+        caches: Mapping[RowKind, RowCache],
         stores: RowStores,
         *,
         fetch_time: FetchTime,
@@ -76,40 +100,120 @@ class Scorer:
         metrics: ScorpionMetrics,
     ) -> None:
         self._features = features
-        self._cache = cache
+        self._caches = caches
         self._stores = stores
         self._fetch_time = fetch_time
         self._clock = clock
         self._metrics = metrics
+        self._covers = Covers()
         self._seconds = {
             stage: metrics.stage_seconds.labels(stage) for stage in ("rows", "features", "forest")
         }
-        self._defaults = [metrics.feature_defaults.labels(name) for name in features.names]
+        self._defaults = [
+            metrics.feature_defaults.labels(features.names[place]) for place in features.request_columns
+        ]
 
-    def score(self, query: Query, models: ModelSet, *, left_s: float | None) -> Scored:
-        """Score with the named model of `models`. Raises NoModel, UnknownModel; blocks for the stores."""
-        model = models.named(query.model)
-        fetch_s = self._fetch_time.of(left_s)
-        began = self._clock.monotonic()
-        found = self._cache.get(
-            query.candidates.pins, lambda pins: self._stores.fetch(pins, timeout_s=fetch_s), wait_s=fetch_s
+    def score(
+        self, query: Query, model: Model, *, left_s: float | None, want_features: bool = False
+    ) -> Scored:
+        """Score with a model. Blocks for the stores. Raises InvalidToken."""
+        began_s = self._clock.monotonic()
+        count = query.candidates.pins.size
+        blocks = model.forest.blocks(count)
+        found = self._rows(query, model, blocks, self._fetch_time.of(left_s), want_features)
+        now_s = self._took("rows", began_s)
+        pin_rows = found[RowKind.PIN]
+        request = self._features.request_features(
+            pin_rows.id_columns, query.candidates, query.signals, now_ms=query.now_ms
         )
-        began = self._took("rows", began)
-        computed = self._features.compute(found.rows, query.candidates, query.signals, now_ms=query.now_ms)
-        began = self._took("features", began)
-        scores = model.score(computed.matrix)
-        self._took("forest", began)
-        for feature in np.flatnonzero(computed.defaulted).tolist():
-            self._defaults[feature].inc(int(computed.defaulted[feature]))
-        self._metrics.candidates.labels(model.name).inc(scores.size)
+        part = model.request_part
+        part.scatter(part.bin(request.matrix), np.arange(count, dtype=np.int32), blocks)
+        now_s = self._took("features", now_s)
+        scores = model.forest.score_blocks(blocks, count)[:, 0].astype(np.float32)
+        self._took("forest", now_s)
+        self._count(model, request.missing, count)
         return Scored(
             scores=scores,
-            model=model.name,
-            hit_count=found.hit_count,
-            defaulted_count=found.defaulted_count,
+            model=model,
+            hit_count=pin_rows.hit_count,
+            defaulted_count=max(rows.defaulted_count for rows in found.values()),
+            features=self._whole(found, request.matrix, request.missing) if want_features else None,
         )
 
-    def _took(self, stage: str, began: float) -> float:
-        now = self._clock.monotonic()
-        self._seconds[stage].observe(now - began)
-        return now
+    def prepare(self, model: Model) -> None:
+        """Make a model's bytes of everything that is cached, before it serves; no request then compiles."""
+        _warm(model)
+        for kind, cache in self._caches.items():
+            cache.prepare(model.row_parts[kind])
+
+    def retire(self, model: Model) -> None:
+        """Free the bytes of a model that serves no more."""
+        for kind, cache in self._caches.items():
+            cache.retire(model.row_parts[kind])
+
+    def _rows(
+        self, query: Query, model: Model, blocks: NDArray[np.int8], fetch_s: float, want_features: bool
+    ) -> dict[RowKind, Found]:
+        """Rows of every kind that the model reads, their bytes in the blocks; pins first, whose id columns
+        name the others."""
+        accepted = self._covers.accepted(query.token)
+        until_s = self._clock.monotonic() + fetch_s
+        found: dict[RowKind, Found] = {}
+        for kind, cache in self._caches.items():
+            part = model.row_parts[kind]
+            if not part.width and not want_features and kind is not RowKind.PIN:
+                continue
+            pin_ids = found[RowKind.PIN].id_columns if found else _NO_IDS
+            left_s = max(0.0, until_s - self._clock.monotonic())
+            ask = Ask(
+                ids=self._features.row_ids(kind, query.user, query.candidates, pin_ids),
+                fetch=self._fetch(kind, left_s),
+                wait_s=left_s,
+                accepted=accepted,
+                part=part if part.width else None,
+                blocks=blocks,
+                values=want_features,
+            )
+            found[kind] = cache.get(ask)
+        return found
+
+    def _fetch(self, kind: RowKind, timeout_s: float) -> Fetch:
+        return lambda ids: self._stores.fetch(kind, ids, timeout_s=timeout_s)
+
+    def _whole(
+        self,
+        found: Mapping[RowKind, Found],
+        values: NDArray[np.float32],
+        missing: NDArray[np.uint8],
+    ) -> Features:
+        return Features(
+            values=self._features.whole({kind: rows.values for kind, rows in found.items()}, values),
+            missing=self._features.whole({kind: rows.missing for kind, rows in found.items()}, missing),
+            fetched_s={kind: rows.fetched_s for kind, rows in found.items()},
+        )
+
+    def _count(self, model: Model, missing: NDArray[np.uint8], count: int) -> None:
+        self._metrics.candidates.labels(model.name).inc(count)
+        if missing.any():
+            for place, defaulted in enumerate(missing.sum(axis=0, dtype=np.int64).tolist()):
+                if defaulted:
+                    self._defaults[place].inc(defaulted)
+
+    def _took(self, stage: str, began_s: float) -> float:
+        now_s = self._clock.monotonic()
+        self._seconds[stage].observe(now_s - began_s)
+        return now_s
+
+
+def _warm(model: Model) -> None:
+    """Compile the forest's kernels, or load them, with the types of a request."""
+    blocks, row = model.forest.blocks(1), np.zeros(1, np.int32)
+    for part in (*model.row_parts.values(), model.request_part):
+        width = 1 + int(part.binning.sources.max(initial=0))
+        bins = part.bin(np.zeros((1, width), np.float32))
+        part.scatter(bins, row, blocks)
+        part.scatter_some(bins, row, row, blocks)
+    model.forest.score_blocks(blocks, 1)
+
+
+_NO_IDS = np.empty((0, 0), np.uint64)

@@ -1,16 +1,17 @@
 """Training, the pure offline part: columns in, a LightGBM booster and its card out.
 
-`feedmesh train` replays the log into `TrainingData` with the features of serving (`FeatureList.compute`),
-calls `train`, then `write_model` and `promote` (`model_files.py`). The split is by time, and whole sessions
-lie on one side: a random split would let the model see the future of the rows that it is judged on.
+`feedmesh train` makes `TrainingData`, of the rows that serving logged or of features computed anew from the
+event log, calls `train`, then `write_model` and `promote` (`model_files.py`). The split is by time, and whole
+sessions lie on one side: a random split would let the model see the future of the rows that it is judged on.
 The same data, options and seed give the same model text (LightGBM's deterministic mode).
 Refuses data that cannot teach: no positive, no negative, no session before or after the cut.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import lightgbm as lgb
 import numpy as np
@@ -23,7 +24,11 @@ from services.scorpion.model_files import Sample, promote, write_model
 
 __all__ = ["TrainedModel", "TrainingData", "TrainingOptions", "promote", "train", "write_model"]
 
+Progress: TypeAlias = Callable[[int, int], None]
+
 _MS_PER_DAY = 86_400_000
+_CATEGORY: Final = "category"
+"""`Feature.type` of an integer code, which the trees split into sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class TrainingData:
     matrix: NDArray[np.float32]
     """(row, feature), as `FeatureList` makes it."""
     labels: NDArray[np.float32]
-    """0: shown and left; greater: what the user did (a gain, for lambdarank at most 30)."""
+    """0: shown and left; greater: what the user did (a gain; for lambdarank a whole number, at most 30)."""
     sessions: NDArray[np.int64]
     """Which rows were shown together."""
     times_ms: NDArray[np.int64]
@@ -81,11 +86,18 @@ class TrainedModel:
     text: str
     card: dict[str, Any]
     sample: Sample
+    held_out: NDArray[np.intp]
+    """Rows of the data that were judged, not trained on."""
+    held_out_raw: NDArray[np.float64]
+    """The model's raw scores of them."""
 
 
-def train(features: FeatureList, data: TrainingData, options: TrainingOptions) -> TrainedModel:
+def train(
+    features: FeatureList, data: TrainingData, options: TrainingOptions, progress: Progress | None = None
+) -> TrainedModel:
     """Train, and judge on the held-out days against two baselines. Blocks for seconds to minutes.
 
+    `progress` is called with the trees made, and those to make.
     Raises InvalidColumns on columns that are not aligned, BadRequest on data that cannot teach.
     """
     _check(features, data)
@@ -93,22 +105,54 @@ def train(features: FeatureList, data: TrainingData, options: TrainingOptions) -
     training, holdout = data.rows(train_rows), data.rows(holdout_rows)
     if not 0 < np.count_nonzero(training.labels) < training.labels.size:
         raise BadRequest("the sessions before the held-out days have no positive, or no negative rows")
-    booster = _fit(features, training, options)
+    parameters = fit_parameters(options, label_max=int(data.labels.max()))
+    booster = _fit(features, training, parameters, options.tree_count, progress)
     raw = np.asarray(booster.predict(holdout.matrix, raw_score=True), dtype=np.float64)
     card: dict[str, Any] = {
         "trees": booster.num_trees(),
         "features": list(features.names),
         "feature_digests": features.digests,
+        "objective": options.objective,
+        "categories": categories(features),
         "options": asdict(options),
+        "parameters": parameters,
         "training": _described(training),
         "holdout": _described(holdout),
         "metrics": evaluate(holdout, raw, ndcg_k=options.ndcg_k, seed=options.seed),
-        "gain": _gains(booster),
+        "gain": _importances(booster, "gain"),
+        "splits": _importances(booster, "split"),
         "lightgbm": lgb.__version__,
     }
     chosen = np.random.default_rng(options.seed).permutation(holdout_rows.size)[: options.sample_rows]
     sample = Sample(rows=holdout.matrix[chosen], raw=raw[chosen])
-    return TrainedModel(text=booster.model_to_string(), card=card, sample=sample)
+    return TrainedModel(
+        text=booster.model_to_string(), card=card, sample=sample, held_out=holdout_rows, held_out_raw=raw
+    )
+
+
+def fit_parameters(options: TrainingOptions, *, label_max: int) -> dict[str, Any]:
+    """What LightGBM is told; `label_max` is the greatest label of all."""
+    parameters: dict[str, Any] = {
+        "objective": options.objective,
+        "num_leaves": options.leaves,
+        "learning_rate": options.learning_rate,
+        "min_data_in_leaf": options.rows_per_leaf_min,
+        "seed": options.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": options.threads,
+        "verbosity": -1,
+    }
+    if options.objective == "lambdarank":
+        # LightGBM's own gains are 2^label - 1. The labels are gains here already, and a model is judged by
+        # them: what is optimised and what is measured would be two things.
+        parameters["label_gain"] = list(range(label_max + 1))
+    return parameters
+
+
+def categories(features: FeatureList) -> list[str]:
+    """Names of the features that are codes, not quantities."""
+    return [feature.name for feature in features.features if getattr(feature, "type", "") == _CATEGORY]
 
 
 def evaluate(
@@ -150,8 +194,14 @@ def split_by_time(data: TrainingData, *, holdout_days: float) -> tuple[NDArray[n
     return order[~held], order[held]
 
 
-def _fit(features: FeatureList, data: TrainingData, options: TrainingOptions) -> lgb.Booster:
-    ranking = options.objective == "lambdarank"
+def _fit(
+    features: FeatureList,
+    data: TrainingData,
+    parameters: dict[str, Any],
+    tree_count: int,
+    progress: Progress | None,
+) -> lgb.Booster:
+    ranking = parameters["objective"] == "lambdarank"
     # Rows of a session stand together (split_by_time orders them so), which lambdarank's groups need.
     changes = np.flatnonzero(np.r_[True, data.sessions[1:] != data.sessions[:-1], True])
     dataset = lgb.Dataset(
@@ -159,21 +209,12 @@ def _fit(features: FeatureList, data: TrainingData, options: TrainingOptions) ->
         label=data.labels if ranking else (data.labels > 0).astype(np.float32),
         group=np.diff(changes) if ranking else None,
         feature_name=list(features.names),
+        categorical_feature=categories(features),
         free_raw_data=True,
         params={"verbosity": -1},
     )
-    parameters = {
-        "objective": options.objective,
-        "num_leaves": options.leaves,
-        "learning_rate": options.learning_rate,
-        "min_data_in_leaf": options.rows_per_leaf_min,
-        "seed": options.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": options.threads,
-        "verbosity": -1,
-    }
-    return lgb.train(parameters, dataset, num_boost_round=options.tree_count)
+    callbacks = [] if progress is None else [lambda made: progress(made.iteration + 1, tree_count)]
+    return lgb.train(parameters, dataset, num_boost_round=tree_count, callbacks=callbacks)
 
 
 def _check(features: FeatureList, data: TrainingData) -> None:
@@ -187,6 +228,8 @@ def _check(features: FeatureList, data: TrainingData) -> None:
             raise InvalidColumns(f"{name} is of shape {getattr(data, name).shape}, expected ({rows},)")
     if not np.isfinite(data.matrix).all() or not np.isfinite(data.labels).all():
         raise InvalidColumns("features and labels must be finite")
+    if rows and data.labels.min() < 0:
+        raise InvalidColumns("a label is negative; 0 is what was shown and left")
 
 
 def _described(data: TrainingData) -> dict[str, int]:
@@ -199,8 +242,8 @@ def _described(data: TrainingData) -> dict[str, int]:
     }
 
 
-def _gains(booster: lgb.Booster) -> dict[str, float]:
-    """What each feature was worth to the trees, the greatest first."""
-    gains = booster.feature_importance(importance_type="gain")
-    pairs = zip(booster.feature_name(), gains.tolist(), strict=True)
+def _importances(booster: lgb.Booster, kind: Literal["gain", "split"]) -> dict[str, float]:
+    """What each feature was worth to the trees, or how often they asked for it; the greatest first."""
+    values = booster.feature_importance(importance_type=kind)
+    pairs = zip(booster.feature_name(), values.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: -pair[1]))

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.chassis.clock import FakeClock
 from services.chassis.errors import Unavailable
-from services.scorpion.cache import FetchedRows, Found, RowCache, row_bytes
-from services.scorpion.features import FeatureList, StaticRows
+from services.chassis.log.token import Token
+from services.scorpion import slab_kernels as kernels
+from services.scorpion.cache import Ask, Found, RowCache
+from services.scorpion.covers import ANY, Accepted, Covers
+from services.scorpion.features import FeatureList, FetchedRows, RowKind, StaticRows
+from services.scorpion.forest import Forest
 from services.scorpion.metrics import ScorpionMetrics
+from services.scorpion.models import Model
+from services.scorpion.slab import _index, row_bytes
+from tests.scorpion.synthetic import Trained
 
 TTL_MS = 10_000
 PATIENCE_S = 30.0
@@ -52,19 +63,65 @@ def stores(features: FeatureList) -> Stores:
     return Stores(features)
 
 
+@pytest.fixture(scope="module")
+def model(trained: Trained) -> Model:
+    return Model("v1", Forest(trained.model.text), trained.features)
+
+
+@pytest.fixture(autouse=True)
+def _blocks_are_checked(model: Model) -> Iterator[None]:
+    """Every look-up of these tests reads the model's bytes, too, and compares them with the values."""
+    CHECKED.append(model)
+    yield
+    CHECKED.pop()
+
+
+CHECKED: list[Model] = []
+
+
 def make(features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, *, rows: int = 100) -> RowCache:
+    columns = features.kinds[0]
     return RowCache(
-        features, cache_bytes=rows * row_bytes(features), ttl_ms=TTL_MS, clock=clock, metrics=metrics
+        features,
+        columns,
+        cache_bytes=rows * row_bytes(columns),
+        ttl_ms=TTL_MS,
+        clock=clock,
+        metrics=metrics,
     )
 
 
-def get(cache: RowCache, stores: Stores, *pins: int, wait_s: float = PATIENCE_S) -> Found:
-    return cache.get(np.array(pins, dtype=np.uint64), stores.fetch, wait_s=wait_s)
+def get(
+    cache: RowCache, stores: Stores, *pins: int, wait_s: float = PATIENCE_S, accepted: Accepted = ANY
+) -> Found:
+    model = CHECKED[-1]
+    part = model.row_parts[RowKind.PIN]
+    blocks = model.forest.blocks(len(pins))
+    ids = np.array(pins, dtype=np.uint64)
+    found = cache.get(Ask(ids, stores.fetch, wait_s, accepted, part, blocks, values=True))
+    wanted = blocks.copy()
+    part.scatter(part.bin(found.values), np.arange(len(pins), dtype=np.int32), wanted)
+    np.testing.assert_array_equal(blocks, wanted)
+    return found
 
 
 def first_column(found: Found) -> list[float]:
-    column: list[float] = found.rows.values[:, 0].tolist()
+    """The feature `quality`, which is the pin's number as `Stores` has it."""
+    column: list[float] = found.values[:, 0].tolist()
     return column
+
+
+def is_unknown(found: Found, row: int) -> bool:
+    return (
+        bool(found.missing[row].all())
+        and bool(np.isnan(found.fetched_s[row]))
+        and found.values[row, 0] == 0.5
+    )
+
+
+def counted(metrics: ScorpionMetrics, name: str) -> float:
+    value: float = getattr(metrics.cache("pin"), name)._value.get()
+    return value
 
 
 def test_rows_are_aligned_with_the_pins_whether_cached_or_not(
@@ -74,7 +131,7 @@ def test_rows_are_aligned_with_the_pins_whether_cached_or_not(
     get(cache, stores, 3, 5)
     found = get(cache, stores, 5, 4, 3, 4)
     assert first_column(found) == [5, 4, 3, 4]
-    assert found.rows.ids[:, 0].tolist() == [5, 4, 3, 4]
+    assert found.id_columns[:, 0].tolist() == [5, 4, 3, 4]
     assert (found.hit_count, found.defaulted_count) == (2, 0)
     assert stores.asked == [[3, 5], [4]]
 
@@ -101,7 +158,7 @@ def test_least_recently_used_row_makes_room(
     assert get(cache, stores, 2).hit_count == 0
     assert stores.asked == [[2]]
     assert len(cache) == cache.capacity == 3
-    assert metrics.cache_evictions._value.get() == 2
+    assert counted(metrics, "evictions") == 2
 
 
 def test_request_larger_than_the_cache_is_answered_whole_and_leaves_it_consistent(
@@ -134,7 +191,7 @@ def test_row_is_fetched_again_after_its_time(
     assert get(cache, stores, 1, 2).hit_count == 0
     assert get(cache, stores, 1, 2).hit_count == 2
     assert len(stores.asked) == 2
-    assert metrics.cache_evictions._value.get() == 0
+    assert counted(metrics, "evictions") == 0
 
 
 def test_pin_that_no_store_answered_for_is_defaulted_and_not_kept(
@@ -144,11 +201,11 @@ def test_pin_that_no_store_answered_for_is_defaulted_and_not_kept(
     stores.silent = {2}
     found = get(cache, stores, 1, 2)
     assert found.defaulted_count == 1
-    assert np.isnan(found.rows.values[1]).all()
+    assert is_unknown(found, 1)
     stores.silent = set()
     again = get(cache, stores, 1, 2)
     assert (again.hit_count, again.defaulted_count) == (1, 0)
-    assert metrics.cache_defaulted._value.get() == 1
+    assert counted(metrics, "defaulted") == 1
 
 
 def crowd(
@@ -166,7 +223,7 @@ def crowd(
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(one, number) for number in range(threads)]
         turn = threading.Event()
-        while metrics.cache_waits._value.get() < (threads - 1) * len(pins):
+        while counted(metrics, "waits") < (threads - 1) * len(pins):
             turn.wait(0.001)
         stores.gate.set()
         return [future.result(PATIENCE_S) for future in running]
@@ -198,7 +255,7 @@ def test_failed_fetch_wakes_all_waiters_with_defaults(
     results = crowd(cache, stores, metrics, pins=[7], threads=100)
     found = [result for result in results if isinstance(result, Found)]
     assert len(found) == 99
-    assert all(one.defaulted_count == 1 and np.isnan(one.rows.values).all() for one in found)
+    assert all(one.defaulted_count == 1 and is_unknown(one, 0) for one in found)
     stores.error = None
     assert get(cache, stores, 7).defaulted_count == 0
 
@@ -244,12 +301,154 @@ def test_many_threads_over_a_small_cache_always_see_the_rows_of_their_pins(
     def reads(seed: int) -> bool:
         draw = np.random.default_rng(seed)
         for _ in range(40):
-            pins = draw.integers(1, 60, 15).astype(np.uint64)
-            found = cache.get(pins, stores.fetch, wait_s=PATIENCE_S)
-            if not (found.rows.values == pins[:, None]).all() or not (found.rows.ids == pins[:, None]).all():
+            pins = draw.integers(1, 60, 15)
+            found = get(cache, stores, *pins.tolist())
+            if first_column(found) != pins.tolist() or not (found.id_columns == pins[:, None]).all():
                 return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(reads, range(8)))
     assert len(cache) == 20
+
+
+def test_id_0_is_nobody_and_asks_nobody(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, stores: Stores
+) -> None:
+    cache = make(features, metrics, clock)
+    found = get(cache, stores, 0, 4, 0)
+    assert is_unknown(found, 0)
+    assert is_unknown(found, 2)
+    assert stores.asked == [[4]]
+    assert found.defaulted_count == 0
+
+
+def test_a_resident_model_reads_rows_that_were_cached_before_and_after_it_came(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, stores: Stores, model: Model
+) -> None:
+    cache = make(features, metrics, clock, rows=2_000)
+    part = model.row_parts[RowKind.PIN]
+    get(cache, stores, *range(1, 1_200))
+    assert cache.prepare(part)
+    get(cache, stores, *range(600, 1_500))
+    assert get(cache, stores, *range(1, 1_500)).hit_count == 1_499
+    cache.retire(part)
+    assert get(cache, stores, *range(1, 1_500)).hit_count == 1_499
+
+
+def test_no_more_models_are_resident_than_there_is_memory_for(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, trained: Trained
+) -> None:
+    cache = make(features, metrics, clock)
+    parts = [
+        Model(name, Forest(trained.model.text), features).row_parts[RowKind.PIN] for name in ("a", "b", "c")
+    ]
+    assert [cache.prepare(part) for part in parts] == [True, True, False]
+    cache.retire(parts[0])
+    assert cache.prepare(parts[2])
+
+
+def test_a_model_that_comes_while_threads_read_and_evict_sees_the_right_rows(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, stores: Stores, model: Model
+) -> None:
+    cache = make(features, metrics, clock, rows=700)
+    part = model.row_parts[RowKind.PIN]
+    stop = threading.Event()
+
+    def reads(seed: int) -> int:
+        draw = np.random.default_rng(seed)
+        count = 0
+        while not stop.is_set() or count < 5:
+            # `get` compares the bytes with the values.
+            get(cache, stores, *draw.integers(1, 1_000, 50).tolist())
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(reads, seed) for seed in range(4)]
+        for _ in range(30):
+            assert cache.prepare(part)
+            cache.retire(part)
+        stop.set()
+        assert all(future.result(PATIENCE_S) >= 5 for future in reading)
+
+
+def token(**offsets: int) -> bytes:
+    return Token("log", {(topic, 3): offset for topic, offset in offsets.items()}).encode()
+
+
+def test_a_token_uses_only_rows_that_were_fetched_with_what_it_covers(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, stores: Stores
+) -> None:
+    cache, covers = make(features, metrics, clock), Covers()
+    get(cache, stores, 1, 2)
+    first, later = covers.accepted(token(objects=10)), covers.accepted(token(objects=11))
+    assert get(cache, stores, 1, accepted=first).hit_count == 0
+    assert get(cache, stores, 1, accepted=first).hit_count == 1
+    assert get(cache, stores, 1, accepted=later).hit_count == 0
+    first = covers.accepted(token(objects=10))
+    assert get(cache, stores, 1, accepted=first).hit_count == 1, "what covers more will do"
+    assert get(cache, stores, 1, 2).hit_count == 2, "without a token any row will do"
+    assert get(cache, stores, 1, accepted=covers.accepted(token(counts=1))).hit_count == 0
+    assert covers.accepted(token(graph=5)) is ANY, "a topic that no row is made from"
+
+
+def test_a_token_does_not_join_a_flight_from_before_it(
+    features: FeatureList, metrics: ScorpionMetrics, clock: FakeClock, stores: Stores
+) -> None:
+    cache, other = make(features, metrics, clock), Stores(features)
+    stores.gate = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        flying = pool.submit(get, cache, stores, 7)
+        while not stores.asked:
+            threading.Event().wait(0.001)
+        accepted = Covers().accepted(token(objects=4))
+        assert get(cache, other, 7, accepted=accepted).defaulted_count == 0
+        assert other.asked == [[7]]
+        stores.gate.set()
+        flying.result(PATIENCE_S)
+    # The older flight landed last; its row must not pass for one that the token covers.
+    assert get(cache, other, 7, accepted=accepted).hit_count == 0
+
+
+def test_covers_are_bounded_and_forgotten_ones_are_not_taken_for_others() -> None:
+    covers = Covers()
+    first = covers.accepted(token(objects=0))
+    for offset in range(1, 400):
+        last = covers.accepted(token(objects=offset))
+    assert len(last.covers) == 256
+    assert last.covers.sum() == 1
+    assert last.first > first.cover
+    assert covers.accepted(token(objects=150)).covers.sum() == 250
+
+
+@given(data=st.data(), rows=st.integers(1, 12))
+@settings(max_examples=60, deadline=None)
+def test_the_index_behaves_as_a_dictionary_with_an_order_of_use(data: st.DataObject, rows: int) -> None:
+    """Beside Python's OrderedDict, with ids that collide often."""
+    index, order = _index(rows), OrderedDict[int, int]()
+    ids_of = st.lists(st.integers(1, 40), min_size=1, max_size=rows, unique=True)
+    for step in range(data.draw(st.integers(1, 40))):
+        ids = data.draw(ids_of)
+        asked = np.array(ids, np.uint64)
+        slots = np.empty(len(ids), np.int32)
+        if data.draw(st.booleans()):
+            kernels.keep(index, asked, float(step), 0, slots)
+            for id in ids:
+                order[id] = step
+                order.move_to_end(id)
+                if len(order) > rows:
+                    order.popitem(last=False)
+        else:
+            since = float(data.draw(st.integers(-1, step)))
+            fresh = kernels.Fresh(since, 0, np.zeros(0, np.bool_))
+            kernels.find(index, asked, fresh, slots)
+            for id, slot in zip(ids, slots.tolist(), strict=True):
+                assert (slot > 0) == (order.get(id, -2) > since)
+                if slot > 0:
+                    order.move_to_end(id)
+    held = np.array(list(order), np.uint64)
+    slots = np.empty(len(held), np.int32)
+    kernels.find(index, held, kernels.Fresh(-1.0, 0, np.zeros(0, np.bool_)), slots)
+    assert (slots > 0).all()
+    assert len(set(slots.tolist())) == len(held) == index.ends[kernels.COUNT]

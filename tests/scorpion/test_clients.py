@@ -1,9 +1,10 @@
-"""Static rows from two stores on real sockets: split by host, put together by row, defaulted when absent."""
+"""Rows from two stores on real sockets: split by host, put together by row, defaulted when absent."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import structlog
 from prometheus_client.registry import CollectorRegistry
 
+from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import SystemClock
 from services.chassis.ids import shard_of
 from services.chassis.process import ChannelConfig, ProcessConfig
@@ -20,10 +22,11 @@ from services.chassis.shards.map import Host, Segment, ShardMap
 from services.chassis.shards.router import Router
 from services.chassis.shards.routing import Choices, RouterMetrics
 from services.chassis.shards.watch import ShardMapMetrics, WatchedShardMap
-from services.scorpion.cache import FetchedRows
 from services.scorpion.clients import StaticStores
-from services.scorpion.features import FeatureList
+from services.scorpion.feature_file import parse_feature_list
+from services.scorpion.features import FeatureList, FetchedRows, RowKind
 from services.scorpion.metrics import ScorpionMetrics
+from tests.scorpion.kind_stores import KindsRockstore, declaring
 from tests.scorpion.stores import Counter, Rockstore, served
 
 ROWS = {
@@ -46,7 +49,7 @@ class World:
     metrics: ScorpionMetrics
 
     def fetch(self, *, timeout_s: float = AMPLE_S) -> FetchedRows:
-        return self.stores.fetch(PINS, timeout_s=timeout_s)
+        return self.stores.fetch(RowKind.PIN, PINS, timeout_s=timeout_s)
 
     def column(self, fetched: FetchedRows, name: str) -> list[float]:
         names = self.features.pin_features + self.features.counters
@@ -61,7 +64,14 @@ class World:
 
 @pytest.fixture
 def world(features: FeatureList, metrics: ScorpionMetrics) -> Iterator[World]:
-    rockstores, counter = [Rockstore(ROWS), Rockstore(ROWS)], Counter(COUNTS)
+    with asking([Rockstore(ROWS), Rockstore(ROWS)], features, metrics) as made:
+        yield made
+
+
+@contextmanager
+def asking(rockstores: list[Rockstore], features: FeatureList, metrics: ScorpionMetrics) -> Iterator[World]:
+    """Two hosts of Rockstore, and Counter."""
+    counter = Counter(COUNTS)
     with served(*rockstores, counter) as (first, second, third):
         registry = CollectorRegistry()
         segments = {
@@ -170,3 +180,98 @@ def test_rows_of_another_shape_than_the_schema_are_refused(world: World) -> None
     fetched = world.fetch()
     assert not fetched.answered.any()
     assert np.isnan(world.column(fetched, "quality")).all()
+
+
+KINDS = """
+[[feature]]
+name = "saves"
+source = "count.saves"
+
+[[feature]]
+name = "topic"
+source = "board.topic"
+
+[[feature]]
+name = "size"
+source = "board.size"
+
+[[feature]]
+name = "owner_age"
+source = "owner.age"
+
+[[feature]]
+name = "country"
+source = "user.country"
+"""
+BOARDS = {1: {"topic": 4.0, "size": 30.0}, 3: {"topic": 5.0, "size": 2.0}}
+USERS = {2: {"age": 8.0, "country": 49.0}}
+
+
+def kinds_rockstore(*, users: bool = True) -> KindsRockstore:
+    """Rows of boards, whose columns are in another order than the list's, and of users."""
+    kinds: dict[int, Rockstore] = {type_pb2.OBJECT_KIND_BOARD: declaring(["size", "other", "topic"], BOARDS)}
+    if users:
+        kinds[type_pb2.OBJECT_KIND_USER] = declaring(["age", "country"], USERS)
+    return KindsRockstore(kinds)
+
+
+def test_rows_of_each_kind_have_the_columns_that_the_list_reads(metrics: ScorpionMetrics) -> None:
+    features = parse_feature_list(KINDS)
+    with asking([kinds_rockstore(), kinds_rockstore()], features, metrics) as world:
+        boards, owners, users = (
+            world.stores.fetch(kind, PINS, timeout_s=AMPLE_S)
+            for kind in (RowKind.BOARD, RowKind.OWNER, RowKind.USER)
+        )
+        # Users and owners are rows of one kind in Rockstore, read by different columns.
+        schemas_asked = sum(
+            store.schemas_asked
+            for rockstore in world.rockstores
+            if isinstance(rockstore, KindsRockstore)
+            for store in rockstore.kinds.values()
+        )
+    assert [features.columns_of(kind).columns for kind in RowKind] == [
+        (),
+        ("topic", "size"),
+        ("age",),
+        ("country",),
+    ]
+    np.testing.assert_array_equal(boards.rows.values, [[4, 30], [np.nan, np.nan], [5, 2]])
+    np.testing.assert_array_equal(owners.rows.values, [[np.nan], [8], [np.nan]])
+    np.testing.assert_array_equal(users.rows.values, [[np.nan], [49], [np.nan]])
+    assert boards.answered.all()
+    assert users.rows.ids.shape == (3, 0)
+    assert world.counter.asked == []
+    assert schemas_asked == 3
+    assert metrics.columns_missing.labels("rockstore")._value.get() == 0
+
+
+def test_kind_without_rows_in_rockstore_is_unknown_and_no_failure(metrics: ScorpionMetrics) -> None:
+    features = parse_feature_list(KINDS)
+    stores = [kinds_rockstore(users=False), kinds_rockstore(users=False)]
+    with asking(list(stores), features, metrics) as world:
+        fetched = world.stores.fetch(RowKind.USER, PINS, timeout_s=AMPLE_S)
+        world.stores.fetch(RowKind.OWNER, PINS, timeout_s=AMPLE_S)
+        assert world.failures("rockstore") == 0
+    assert fetched.answered.all()
+    assert np.isnan(fetched.rows.values).all()
+    # One column of the user's row, one of the owner's.
+    assert metrics.columns_missing.labels("rockstore")._value.get() == 2
+
+
+def test_two_versions_during_a_roll_out_are_each_read_as_they_are(metrics: ScorpionMetrics) -> None:
+    features = parse_feature_list(KINDS)
+    old, new = kinds_rockstore(), kinds_rockstore()
+    boards = declaring(["topic", "size"], BOARDS)
+    boards.version = 2
+    pins = np.arange(1, 40, dtype=np.uint64)
+    with asking([old, new], features, metrics) as world:
+        world.stores.fetch(RowKind.BOARD, pins, timeout_s=AMPLE_S)
+        new.kinds[type_pb2.OBJECT_KIND_BOARD] = boards
+        first = world.stores.fetch(RowKind.BOARD, pins, timeout_s=AMPLE_S)
+        second = world.stores.fetch(RowKind.BOARD, pins, timeout_s=AMPLE_S)
+        asked = boards.schemas_asked
+        world.stores.fetch(RowKind.BOARD, pins, timeout_s=AMPLE_S)
+        assert boards.schemas_asked == asked == 1
+    assert first.answered.all()
+    assert second.answered.all()
+    np.testing.assert_array_equal(second.rows.values[[0, 2]], [[4, 30], [5, 2]])

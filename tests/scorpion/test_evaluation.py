@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from services.scorpion.evaluation import auc, ndcg_at
+from services.scorpion.evaluation import auc, bootstrap_interval, ndcg_at, ndcg_by_session
 
 
 def test_ndcg_of_one_session_by_hand() -> None:
@@ -62,3 +62,44 @@ def test_auc_by_hand(scores: list[float], labels: list[float], expected: float) 
 
 def test_auc_of_one_kind_only_is_undefined() -> None:
     assert math.isnan(auc(np.array([1.0, 2.0]), np.array([1, 1], dtype=np.float32)))
+
+
+def test_ndcg_by_session_is_aligned_and_unknown_without_a_positive() -> None:
+    scores = np.array([1.0, 2.0, 5.0, 4.0])
+    labels = np.array([1, 0, 0, 0], dtype=np.float32)
+    by_session = ndcg_by_session(scores, labels, np.array([9, 9, 4, 4]), k=10, seed=0)
+    assert math.isnan(by_session[0])
+    assert by_session[1] == pytest.approx(1 / math.log2(3))
+
+
+def test_higher_grades_weigh_more() -> None:
+    labels, sessions = np.array([3, 1], dtype=np.float32), np.zeros(2, dtype=np.int64)
+    best = 3 + 1 / math.log2(3)
+    assert ndcg_at(np.array([2.0, 1.0]), labels, sessions, k=10, seed=0) == pytest.approx(1.0)
+    assert ndcg_at(np.array([1.0, 2.0]), labels, sessions, k=10, seed=0) == pytest.approx(
+        (1 + 3 / math.log2(3)) / best
+    )
+
+
+def test_bootstrap_interval_is_about_two_standard_errors_wide() -> None:
+    values = np.random.default_rng(1).normal(0.3, 1.0, 2_000)
+    low, high = bootstrap_interval(values, seed=7)
+    error = values.std() / math.sqrt(values.size)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.3 * error)
+
+
+def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    covered = 0
+    for seed in range(200):
+        low, high = bootstrap_interval(rng.exponential(1.0, 100), seed=seed, draws=300)
+        covered += low <= 1.0 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_bootstrap_interval_repeats_and_of_nothing_is_undefined() -> None:
+    values = np.random.default_rng(2).random(3_000)
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
+    assert bootstrap_interval(np.full(50, 0.25), seed=3) == (0.25, 0.25)
+    assert all(math.isnan(end) for end in bootstrap_interval(np.empty(0), seed=3))

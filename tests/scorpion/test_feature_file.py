@@ -11,6 +11,7 @@ from services.scorpion.feature_file import load_feature_list, parse_feature_list
 
 PIN = 'name = "x"\nsource = "pin.q"\n'
 RATIO = 'name = "x"\nsource = "ratio"\nof = "a"\n'
+CATEGORY = 'type = "category"\n'
 SIGNAL = 'name = "x"\nsource = "signal.s"\n'
 
 
@@ -32,12 +33,30 @@ SIGNAL = 'name = "x"\nsource = "signal.s"\n'
         pytest.param(SIGNAL + 'match = ["a", "a"]', "match", id="column matched twice"),
         pytest.param(SIGNAL + "id = 0", "id = 0", id="fixed id of zero"),
         pytest.param(SIGNAL + 'match = ["a"]\nreduce = "mean"', "sum, max, any", id="unknown reduce"),
+        pytest.param('name = "x"\nsource = "board."', "board.*", id="row without a column"),
+        pytest.param(PIN + 'type = "int"', "float, category", id="unknown type"),
+        pytest.param(
+            PIN + CATEGORY + 'transform = "log1p"', "'log1p' is of no use", id="logarithm of a code"
+        ),
+        pytest.param(PIN + CATEGORY + "default = -2", "default = -2.0", id="code below missing"),
+        pytest.param(PIN + CATEGORY + "default = 0.5", "default = 0.5", id="half a code"),
+        pytest.param(
+            RATIO + CATEGORY + 'per = "b"\nsmoothing = 1', "user.*, context.*", id="category of a quantity"
+        ),
     ],
 )
 def test_faulty_feature_is_refused_by_name(lines: str, fault: str) -> None:
     with pytest.raises(ConfigFaults, match="feature") as raised:
         parse_feature_list("[[feature]]\n" + lines)
     assert fault in str(raised.value)
+
+
+def test_category_that_names_no_default_is_missing_by_its_own_code() -> None:
+    text = '[[feature]]\nname = "x"\nsource = "board.topic"\ntype = "category"'
+    (feature,) = parse_feature_list(text).features
+    assert (feature.type, feature.default) == ("category", -1.0)
+    (given,) = parse_feature_list(text + "\ndefault = 7").features
+    assert given.default == 7.0
 
 
 def test_all_faults_are_reported_together() -> None:

@@ -1,4 +1,4 @@
-"""Features by hand-computed values, and by the property that training's batch path gives serving's bits."""
+"""Features by hand-computed values. That all ways of computing them agree is `test_feature_parts.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from services.scorpion import feature_kernels as kernels
 from services.scorpion.feature_file import load_feature_list, parse_feature_list
 from services.scorpion.features import Candidates, FeatureList, Signal, StaticRows
 
@@ -192,6 +189,32 @@ def test_digest_changes_with_the_meaning_of_a_feature() -> None:
     assert plain.digests["x"] != logged.digests["x"]
 
 
+def test_digests_are_those_that_cards_of_older_models_hold() -> None:
+    # Written by the version before features had a type.
+    digests = load_feature_list(DEFAULT_LIST).digests
+    before = {
+        "quality": "5f761951bdbb144c",
+        "save_rate": "b0992f0a7d8e97b2",
+        "age_hours": "b759a53e8430f791",
+        "seen_rate": "2dde2a27de8fce9f",
+        "interest_weight_max": "40ed42fdc3578f62",
+        "user_saves_7d": "de596030a7c2d163",
+    }
+    assert {name: digests[name] for name in before} == before
+
+
+def test_type_of_a_feature_is_part_of_its_meaning() -> None:
+    plain, category = one("pin.topic"), one("pin.topic", extra='type = "category"\ndefault = 0')
+    assert one("pin.topic", extra='type = "float"').digests == plain.digests
+    assert category.digests != plain.digests
+
+
+def test_category_is_a_whole_number_from_zero_on_or_missing() -> None:
+    features = one("pin.topic", extra='type = "category"')
+    codes = [[0.0], [7.0], [16_777_215.0], [16_777_216.0], [-1.0], [0.5], [np.nan], [np.inf]]
+    assert column(features, static=codes) == [0, 7, 16_777_215, -1, -1, -1, -1, -1]
+
+
 def test_default_list_fits_the_schemas_of_the_stores() -> None:
     features = load_feature_list(DEFAULT_LIST)
     assert 18 <= len(features.names) <= 22
@@ -201,77 +224,3 @@ def test_default_list_fits_the_schemas_of_the_stores() -> None:
     assert set(features.counters) <= counters
     signals = {"interest_weight", "board_weight", "owner_weight", "recent_pins", "actions_7d"}
     assert set(features.signals) <= signals
-
-
-FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)
-
-
-@st.composite
-def sessions(draw: st.DrawFn) -> list[tuple[StaticRows, Candidates, dict[str, Signal], int]]:
-    """A few sessions with everything that may be missing missing at times."""
-    features = load_feature_list(DEFAULT_LIST)
-    made = []
-    for _ in range(draw(st.integers(1, 3))):
-        rows = draw(st.integers(1, 5))
-
-        def floats(count: int) -> NDArray[np.float32]:
-            return np.array(draw(st.lists(FLOATS, min_size=count, max_size=count)), dtype=np.float32)
-
-        def ids(count: int) -> NDArray[np.uint64]:
-            few = st.lists(st.integers(0, 6), min_size=count, max_size=count)
-            return np.array(draw(few), dtype=np.uint64)
-
-        static = StaticRows(
-            floats(rows * features.static_width).reshape(rows, -1),
-            ids(rows * len(features.id_columns)).reshape(rows, -1),
-        )
-        known = draw(st.booleans())
-        candidates = Candidates(
-            ids(rows) + np.uint64(1),
-            floats(rows if known else 0),
-            np.full(rows, 1_600_000_000, dtype=np.uint32),
-            ids(rows if known else 0),
-            ids(rows),
-            floats(rows),
-        )
-        signals = {}
-        for name in features.signals:
-            size = draw(st.integers(0, 6))
-            if draw(st.booleans()):
-                signals[name] = Signal(ids(size), floats(size))
-        made.append((static, candidates, signals, draw(st.integers(0, 2**41))))
-    return made
-
-
-@settings(max_examples=60, deadline=None)
-@given(sessions())
-def test_batch_gives_the_bits_of_single_requests_and_no_nan(
-    drawn: list[tuple[StaticRows, Candidates, dict[str, Signal], int]],
-) -> None:
-    features = load_feature_list(DEFAULT_LIST)
-    single = [features.compute(s, c, g, now_ms=now) for s, c, g, now in drawn]
-    dynamic = [features.dynamic(s.ids, c, g, now_ms=now) for s, c, g, now in drawn]
-    batch = features.assemble(np.concatenate([s.values for s, *_ in drawn]), np.concatenate(dynamic))
-    assert batch.matrix.tobytes() == np.concatenate([one.matrix for one in single]).tobytes()
-    assert np.isfinite(batch.matrix).all()
-    assert batch.defaulted.tolist() == np.sum([one.defaulted for one in single], axis=0).tolist()
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(-5, 5)), max_size=40),
-    st.lists(st.integers(0, 2**64 - 1), max_size=20),
-)
-def test_match_agrees_with_a_dictionary(pairs: list[tuple[int, int]], others: list[int]) -> None:
-    table: dict[int, int] = {}
-    for id, value in pairs:
-        table.setdefault(id, value)
-    asked = [id for id, _ in pairs] + others
-    got = kernels.match_signal(
-        np.array([id for id, _ in pairs], dtype=np.uint64),
-        np.array([value for _, value in pairs], dtype=np.float32),
-        np.array(asked, dtype=np.uint64).reshape(-1, 1),
-        np.array([0], dtype=np.intp),
-        kernels.SUM,
-    )
-    assert got.tolist() == [table.get(id, 0) if id else 0 for id in asked]

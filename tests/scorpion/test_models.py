@@ -17,7 +17,7 @@ import structlog
 from services.chassis.errors import BadRequest, NotFound
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.features import FeatureList
-from services.scorpion.forest import BoosterForest
+from services.scorpion.forest import Forest
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.model_files import Sample, promote, write_model
 from services.scorpion.model_watch import ModelWatch
@@ -34,7 +34,7 @@ def write(directory: Path, trained: Trained, name: str = "v1") -> Path:
 def opened(
     directory: Path, features: FeatureList, metrics: ScorpionMetrics, *, models_max: int = 8
 ) -> ModelDirectory:
-    models = ModelDirectory(directory, features, threads=1, models_max=models_max, metrics=metrics, log=LOG)
+    models = ModelDirectory(directory, features, models_max=models_max, metrics=metrics, log=LOG)
     models.reload()
     return models
 
@@ -67,7 +67,7 @@ def test_model_of_fewer_features_in_another_order_reads_its_own_columns(
     booster = lgb.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, dataset, 5)
     raw = np.asarray(booster.predict(matrix, raw_score=True))
     folder = write_model(tmp_path, "small", booster.model_to_string(), {}, Sample(matrix[:9], raw[:9]))
-    model = load_model(folder, trained.features, threads=1)
+    model = load_model(folder, trained.features)
     assert np.array_equal(model.score(trained.data.matrix), raw.astype(np.float32))
 
 
@@ -157,7 +157,7 @@ def test_spoilt_model_is_refused_and_what_was_loaded_keeps_serving(
     bad = write(tmp_path, trained, "v2")
     spoil(bad)
     with pytest.raises(ModelRefused, match=reason):
-        load_model(bad, trained.features, threads=1)
+        load_model(bad, trained.features)
     promote(tmp_path, "v2")
     models.reload()
     assert models.current().named("") is good
@@ -177,7 +177,7 @@ def test_model_with_features_that_the_list_lacks_is_refused_with_their_names(
     text = '[[feature]]\nname = "quality"\nsource = "pin.quality"\ndefault = 0.5\n'
     folder = write(tmp_path, trained)
     with pytest.raises(ModelRefused, match="lacks description_chars, interest_count, impressions"):
-        load_model(folder, parse_feature_list(text), threads=1)
+        load_model(folder, parse_feature_list(text))
 
 
 def test_model_of_several_classes_is_refused(tmp_path: Path, trained: Trained) -> None:
@@ -187,7 +187,7 @@ def test_model_of_several_classes_is_refused(tmp_path: Path, trained: Trained) -
     text = lgb.train(parameters, dataset, 2).model_to_string()
     folder = write_model(tmp_path, "three", text, {}, trained.model.sample)
     with pytest.raises(ModelRefused, match="3 scores a row"):
-        load_model(folder, trained.features, threads=1)
+        load_model(folder, trained.features)
 
 
 def test_request_names_a_model_or_gets_the_serving_one(
@@ -288,9 +288,7 @@ def test_watch_loads_a_model_that_is_promoted_while_serving(
         def warning(self, _: str, *, model: str) -> None:
             swapped.set()
 
-    models = ModelDirectory(
-        tmp_path / "made", trained.features, threads=1, models_max=8, metrics=metrics, log=Log()
-    )
+    models = ModelDirectory(tmp_path / "made", trained.features, models_max=8, metrics=metrics, log=Log())
     watch = ModelWatch(models, scan_ms=200, log=Log())
     watch.start()
     try:
@@ -317,7 +315,7 @@ def test_model_that_is_not_there_is_not_promoted(tmp_path: Path) -> None:
 
 
 def test_forest_scores_from_many_threads_as_from_one(trained: Trained) -> None:
-    forest = BoosterForest(trained.model.text, threads=1)
+    forest = Forest(trained.model.text)
     expected = forest.predict(trained.data.matrix)
     results: list[bool] = []
 

@@ -10,8 +10,9 @@ import pytest
 
 from services.chassis.errors import BadRequest, InvalidColumns
 from services.scorpion.evaluation import ndcg_at
-from services.scorpion.training import split_by_time, train
-from tests.scorpion.synthetic import Trained
+from services.scorpion.feature_file import parse_feature_list
+from services.scorpion.training import TrainingData, TrainingOptions, split_by_time, train
+from tests.scorpion.synthetic import HOUR_MS, Trained
 
 
 def test_model_beats_both_baselines_on_the_held_out_day(trained: Trained) -> None:
@@ -104,3 +105,61 @@ def test_columns_that_do_not_fit_are_refused(trained: Trained) -> None:
     holed[0, 0] = np.nan
     with pytest.raises(InvalidColumns, match="finite"):
         train(trained.features, replace(data, matrix=holed), trained.options)
+
+
+def test_lambdarank_optimises_the_gains_that_it_is_judged_by(trained: Trained) -> None:
+    data = replace(trained.data, labels=trained.data.labels * 3)
+    model = train(trained.features, data, replace(trained.options, objective="lambdarank"))
+    assert model.card["parameters"]["label_gain"] == [0, 1, 2, 3]
+    assert "[label_gain: 0,1,2,3]" in model.text
+
+
+def test_a_category_is_split_into_sets_of_codes() -> None:
+    features = parse_feature_list(
+        """
+        [[feature]]
+        name = "kind"
+        source = "pin.kind"
+        type = "category"
+        default = -1.0
+        [[feature]]
+        name = "quality"
+        source = "pin.quality"
+        """
+    )
+    draw = np.random.default_rng(4)
+    count, size = 4_000, 10
+    kinds = draw.integers(0, 8, count)
+    times_ms = 1_700_000_000_000 + np.repeat(np.arange(count // size), size) * (72 * HOUR_MS * size // count)
+    data = TrainingData(
+        matrix=np.stack([kinds, draw.random(count)], axis=1).astype(np.float32),
+        # No threshold tells these from the others.
+        labels=np.isin(kinds, (1, 4, 6)).astype(np.float32),
+        sessions=np.repeat(np.arange(count // size, dtype=np.int64), size),
+        times_ms=times_ms,
+        saved_ms=times_ms,
+        light_scores=np.zeros(count, np.float32),
+    )
+    model = train(features, data, TrainingOptions(tree_count=3, leaves=4, threads=1))
+    assert model.card["categories"] == ["kind"]
+    assert "cat_threshold=" in model.text
+    assert model.card["metrics"]["model"]["auc"] == 1.0
+
+
+def test_progress_is_told_tree_by_tree(trained: Trained) -> None:
+    told: list[tuple[int, int]] = []
+    train(trained.features, trained.data, trained.options, lambda done, total: told.append((done, total)))
+    assert told == [(tree, 20) for tree in range(1, 21)]
+
+
+def test_held_out_scores_are_those_of_the_held_out_rows(trained: Trained) -> None:
+    model = trained.model
+    assert model.held_out.tolist() == split_by_time(trained.data, holdout_days=1.0)[1].tolist()
+    booster = lgb.Booster(model_str=model.text)
+    rows = trained.data.matrix[model.held_out]
+    assert np.array_equal(booster.predict(rows, raw_score=True), model.held_out_raw)
+
+
+def test_a_negative_label_is_refused(trained: Trained) -> None:
+    with pytest.raises(InvalidColumns, match="negative"):
+        train(trained.features, replace(trained.data, labels=trained.data.labels - 1), trained.options)

@@ -47,6 +47,11 @@ def pack_f32(values: ArrayLike) -> bytes:
     return _pack(values, "<f4")
 
 
+def pack_f64(values: ArrayLike) -> bytes:
+    """Little-endian float64."""
+    return _pack(values, "<f8")
+
+
 def pack_f16(values: ArrayLike) -> bytes:
     """Return the values as little-endian float16, 2 bytes per value; above 65,504 becomes infinity."""
     return _pack(values, "<f2")

@@ -106,6 +106,10 @@ class Layout:
         """Model versions, written by `feedmesh train`, watched by Scorpion."""
         return self.data_dir / "models"
 
+    def feature_log_dir(self, process: Process) -> Path:
+        """What was served, with its features, as one Scorpion logged it; read by `feedmesh train`."""
+        return self.data_dir / process.name / "feature_log"
+
     def log_path(self, process: Process) -> Path:
         """What the process writes."""
         return self.data_dir / "log" / f"{process.name}.log"

@@ -237,6 +237,7 @@ def process_environment(layout: Layout, process: Process, *, config_dir: Path) -
     if process.service == "scorpion":
         own[f"{service}FEATURES_PATH"] = str((config_dir / "features.toml").resolve())
         own[f"{service}MODELS_DIR"] = str((layout.models_dir).resolve())
+        own[f"{service}FEATURE_LOG__DIRECTORY"] = str((layout.feature_log_dir(process)).resolve())
     return {
         **own,
         f"{prefix}LISTEN": process.address,
