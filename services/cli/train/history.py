@@ -24,6 +24,7 @@ from services.chassis.errors import BadRequest, FeedmeshError, LogUnavailable, P
 from services.chassis.log.log import LogReader, Positions
 from services.chassis.log.records import RECORD_VERSION_MAX
 from services.realpin.ingest import Acted, Forgotten, Shown, change_of
+from services.rockstore.schema import Kind
 
 TOPICS: Final = ("objects", "actions")
 """Objects first: of one moment, a pin is there before it is acted on."""
@@ -72,11 +73,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class PutPin:
-    """A pin's feature row; `row` is its place in `History`'s rows."""
+class PutRow:
+    """An object's feature row, or its delete."""
 
-    pin: int
+    kind: int
+    """`Kind` of Rockstore."""
+    id: int
     row: int
+    """Place in the kind's `History.rows`; -1: the object was deleted."""
+    version: int
+    gone_ms: int
+    """When it expires; 0: it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class PutBoard:
     owner: int
 
 
-Happening: TypeAlias = Action | Saved | Removed | Seen | PutPin | PutBoard | Forgotten
+Happening: TypeAlias = Action | Saved | Removed | Seen | PutRow | PutBoard | Forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,8 @@ class History:
 
     times_ms: list[int] = field(default_factory=list)
     happenings: list[Happening] = field(default_factory=list)
-    rows: list[WrittenRow] = field(default_factory=list)
+    rows: dict[int, list[WrittenRow]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+    """By `Kind` of Rockstore, in the order of the log."""
     record_count: int = 0
     duplicate_count: int = 0
     poison_count: int = 0
@@ -198,11 +206,11 @@ def _take(value: bytes, history: History, seen: set[int]) -> None:
         history.add(record.time_ms, happening)
 
 
-def _happening(record: record_pb2.Record, rows: list[WrittenRow]) -> Happening | None:
+def _happening(record: record_pb2.Record, rows: dict[int, list[WrittenRow]]) -> Happening | None:
     event = record.event
     body = event.WhichOneof("body")
     if body in {"put_object", "put_board", "delete_object", "delete_board"}:
-        return _written(event, body, rows)
+        return _written(event, body, rows, record.time_ms)
     if body == "remove_pin":
         return Removed(event.remove_pin.pin, event.remove_pin.board)
     change = change_of(record)
@@ -215,12 +223,23 @@ def _happening(record: record_pb2.Record, rows: list[WrittenRow]) -> Happening |
     return change
 
 
-def _written(event: event_pb2.Event, body: str, rows: list[WrittenRow]) -> PutPin | PutBoard | None:
+def _written(
+    event: event_pb2.Event, body: str, rows: dict[int, list[WrittenRow]], time_ms: int
+) -> PutRow | PutBoard | None:
     """What a record of `objects` writes, as far as features are made of it."""
     if body == "put_board":
         return PutBoard(event.put_board.board, event.put_board.board_data.owner)
+    if body == "delete_board":
+        return PutRow(int(Kind.BOARD), event.delete_board.board, -1, time_ms, 0)
+    if body == "delete_object":
+        deleted = event.delete_object
+        return PutRow(deleted.kind, deleted.id, -1, deleted.version or time_ms, 0)
     put = event.put_object
-    if put.WhichOneof("object") != "pin" or not (put.features_f32 or put.feature_ids_u64):
+    name = put.WhichOneof("object")
+    if name is None or not (put.features_f32 or put.feature_ids_u64):
         return None
-    rows.append(WrittenRow(put.schema_version, unpack_f32(put.features_f32), unpack_u64(put.feature_ids_u64)))
-    return PutPin(put.id, len(rows) - 1)
+    kind = int(Kind[name.upper()])
+    row = WrittenRow(put.schema_version, unpack_f32(put.features_f32), unpack_u64(put.feature_ids_u64))
+    rows[kind].append(row)
+    gone_ms = time_ms + put.ttl_seconds * 1000 if put.ttl_seconds else 0
+    return PutRow(kind, put.id, len(rows[kind]) - 1, put.version or time_ms, gone_ms)

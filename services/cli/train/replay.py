@@ -1,7 +1,7 @@
 """From history to rows of features: the state at every moment, and what serving would have computed.
 
-    history → replay, oldest first ─┬ per session: signals, saves, owners as they stood → dynamic columns
-                                    └ per row: which pin row, after how many counts       → static columns
+    history → replay, oldest first ─┬ per session: signals, saves, owners as they stood → request's features
+                                    └ per row: which stored rows, after how many counts → rows' features
 
 State is exact for everything that happened; rows are made for all sessions, or for an even sample of them
 when there are more than `rows_max`. A session's features are those of the moment before it was shown.
@@ -25,14 +25,14 @@ from services.chassis.errors import BadRequest
 from services.chassis.ids import mix64
 from services.cli.train.count_kernels import Asks, counts_at
 from services.cli.train.declared import Declared
-from services.cli.train.history import Action, History, PutBoard, PutPin, Removed, Saved, Seen
+from services.cli.train.history import Action, History, PutBoard, PutRow, Removed, Saved, Seen
 from services.cli.train.labels import Deeds, engaged
+from services.cli.train.stored_rows import StoredRowsOfTheMoment
 from services.counter.kernels import Increments
 from services.realpin.declaration import ActionType
 from services.realpin.ingest import Acted, Forgotten
 from services.realpin.signals import SignalState
-from services.rockstore.schema import StoredRows
-from services.scorpion.features import Candidates, Signal
+from services.scorpion.features import Candidates, RowKind, Signal
 from services.scorpion.training import TrainingData
 
 _IMPRESSION: Final = int(ActionType.IMPRESSION)
@@ -63,10 +63,11 @@ class Replayed:
 class _Columns:
     """Grows while the replay runs; one entry a row, or one array a session."""
 
-    dynamic: list[NDArray[np.float32]] = field(default_factory=list)
+    request: list[NDArray[np.float32]] = field(default_factory=list)
     light: list[NDArray[np.float32]] = field(default_factory=list)
     pins: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    places: dict[RowKind, list[int]] = field(default_factory=lambda: {kind: [] for kind in RowKind})
+    """Per row: its line in the kind's table of stored rows."""
     saved_s: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     times_ms: list[int] = field(default_factory=list)
@@ -110,11 +111,10 @@ class _Replay:
         self._numbers = [
             number for number, name in enumerate(self._set.names) if name in declared.features.signals
         ]
-        self._row_values, self._row_ids = _pin_columns(history, declared)
+        self._rows = StoredRowsOfTheMoment(history, declared)
         columns = declared.features.id_columns
         self._board_column = columns.index("board") if "board" in columns else -1
         self._states: dict[int, SignalState] = {}
-        self._row_of: dict[int, int] = {}
         self._saved: dict[tuple[int, int], tuple[int, float]] = {}
         self._owners: dict[int, int] = {}
         self._forgotten = _forgotten(history)
@@ -135,8 +135,8 @@ class _Replay:
                 self._count([happening.acted.pin], happening.acted.action, time_ms)
         elif isinstance(happening, Saved):
             self._save(happening, time_ms)
-        elif isinstance(happening, PutPin):
-            self._row_of[happening.pin] = happening.row
+        elif isinstance(happening, PutRow):
+            self._rows.put(happening)
         elif isinstance(happening, PutBoard):
             self._owners[happening.board] = happening.owner
         elif isinstance(happening, Removed):
@@ -179,8 +179,8 @@ class _Replay:
     def _ask(self, time_ms: int, seen: Seen) -> None:
         """What serving would have computed for this session just before it."""
         pins = list(seen.pins)
-        rows = [self._row_of.get(pin, -1) for pin in pins]
-        ids = self._row_ids[rows]
+        rows = self._rows.places(RowKind.PIN, pins, now_ms=time_ms)
+        ids = self._rows.tables[RowKind.PIN].ids[rows]
         # A frontend that does not say the board means the one that the pin was first saved to.
         own = ids[:, self._board_column].tolist() if self._board_column >= 0 else [0] * len(pins)
         boards = [board or mine for board, mine in zip(seen.boards or own, own, strict=True)]
@@ -201,10 +201,14 @@ class _Replay:
             for column in self._set.read(self._state(seen.shown.user), time_ms, self._numbers)
         }
         columns = self.columns
-        columns.dynamic.append(self._declared.features.dynamic(ids, candidates, signals, now_ms=time_ms))
+        features = self._declared.features
+        columns.request.append(features.request_features(ids, candidates, signals, now_ms=time_ms).matrix)
         columns.light.append(light)
         columns.pins += pins
-        columns.rows += rows
+        columns.places[RowKind.PIN] += rows
+        for kind in (one.kind for one in features.kinds[1:]):
+            needed = features.row_ids(kind, seen.shown.user, candidates, ids).tolist()
+            columns.places[kind] += self._rows.places(kind, needed, now_ms=time_ms)
         columns.saved_s += [at for at, _ in saved]
         columns.sizes.append(len(pins))
         columns.times_ms.append(time_ms)
@@ -239,13 +243,9 @@ class _Replay:
         times_ms = np.repeat(np.array(columns.times_ms, np.int64), sizes)
         users = np.repeat(np.array(columns.users, np.uint64), sizes)
         pins = np.array(columns.pins, np.uint64)
-        rows = np.array(columns.rows, np.int64)
-        static = features.static_rows(
-            self._row_values[rows], self._row_ids[rows], self._counts(pins, sizes, times_ms)
-        )
-        computed = features.assemble(static.values, np.concatenate(columns.dynamic))
+        parts = self._row_features(self._counts(pins, sizes, times_ms))
         return TrainingData(
-            matrix=computed.matrix,
+            matrix=features.whole(parts, np.concatenate(columns.request)),
             labels=engaged(
                 users=users, pins=pins, times_ms=times_ms, deeds=self._deeds, window_ms=options.window_ms
             ),
@@ -254,6 +254,20 @@ class _Replay:
             saved_ms=np.array(columns.saved_s, np.int64) * 1000,
             light_scores=np.nan_to_num(np.concatenate(columns.light)),
         )
+
+    def _row_features(self, counts: NDArray[np.float32]) -> dict[RowKind, NDArray[np.float32]]:
+        """The features of each row's stored rows, by kind; `counts` are those of the pins."""
+        features = self._declared.features
+        parts: dict[RowKind, NDArray[np.float32]] = {}
+        for kind in (columns.kind for columns in features.kinds):
+            table, places = self._rows.tables[kind], np.array(self.columns.places[kind], np.int64)
+            if kind is RowKind.PIN:
+                static = features.static_rows(table.values[places], table.ids[places], counts)
+                parts[kind] = features.row_features(kind, static.values).matrix
+            else:
+                # Without counts a stored row has its features for ever.
+                parts[kind] = features.row_features(kind, table.values).matrix[places]
+        return parts
 
     def _counts(
         self, pins: NDArray[np.uint64], sizes: NDArray[np.int64], times_ms: NDArray[np.int64]
@@ -293,35 +307,3 @@ def _forgotten(history: History) -> dict[int, int]:
         for time_ms, happening in zip(history.times_ms, history.happenings, strict=True)
         if isinstance(happening, Forgotten)
     }
-
-
-def _pin_columns(history: History, declared: Declared) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-    """The feature list's columns of every written row, upgraded as Rockstore does, and one more row (−1):
-    that of pins without a row, of which nothing is known."""
-    features, schema = declared.features, declared.pin_schema
-    count = len(history.rows)
-    values = np.full((count + 1, len(features.pin_features)), np.nan, np.float32)
-    ids = np.zeros((count + 1, len(features.id_columns)), np.uint64)
-    if schema is None or not count:
-        return values, ids
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for place, row in enumerate(history.rows):
-        groups.setdefault((row.version, row.features.size, row.ids.size), []).append(place)
-    stored = [
-        StoredRows(
-            np.array(places, np.intp),
-            version,
-            np.stack([history.rows[place].features for place in places]),
-            np.stack([history.rows[place].ids for place in places]),
-        )
-        for (version, _, _), places in groups.items()
-    ]
-    read = declared.schemas.assemble(schema, count=count, stored=stored)
-    known = np.flatnonzero(read.present)
-    for column, name in enumerate(features.pin_features):
-        if name in schema.features:
-            values[known, column] = read.features[known, schema.features.index(name)]
-    for column, name in enumerate(features.id_columns):
-        if name in schema.id_columns:
-            ids[known, column] = read.ids[known, schema.id_columns.index(name)]
-    return values, ids
