@@ -19,6 +19,7 @@ from services.cli.load.faults import RowFault
 from services.cli.load.ids import Names
 from services.cli.mesh.layout import Layout
 from services.cli.options import DEFAULT_DATA_DIR, DataDir
+from services.cli.why import found_item, print_why_notes, why_item, why_page
 
 _STATUS_WORDS: Final = {
     feedgen_pb2.STAGE_STATUS_PARTIAL: "partial",
@@ -49,6 +50,7 @@ _RANKINGS: Final = {
 
 def feed(
     user: Annotated[str, typer.Argument(help="The user's id, an integer or the string it was loaded as.")],
+    pin: Annotated[str, typer.Argument(help="With --why: the one pin that is explained in full.")] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
     page_size: Annotated[int, typer.Option("--page-size", "-n", min=1, help="Items of a page.")] = 20,
     pages: Annotated[int, typer.Option(min=1, help="Pages of one session.")] = 1,
@@ -60,16 +62,24 @@ def feed(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also the funnel and each stage's time.")
     ] = False,
+    why: Annotated[
+        bool,
+        typer.Option("--why", help="What each score is made of; `--why PIN` with --dry-run: all of one."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document a page.")] = False,
 ) -> None:
     """Make a user's feed now, and print it."""
+    if pin and not why:
+        raise UsageFault(f"what is to be done with the pin {pin}? --why {pin} says why it has its score")
     console = Console()
+    wanted = _id("pin", pin, column="PIN") if pin else 0
     request = feedgen_pb2.GetFeedRequest(
         user=user_id(user),
         page_size=page_size,
         ranking=_RANKINGS[ranking],
         dry_run=dry_run,
         explain=explain,
+        explain_scores=why,
     )
     request.display_mask.paths.append("*")
     with Connection(Layout.open(data_dir)) as connection, reading_after(_token(token)):
@@ -77,20 +87,24 @@ def feed(
             answer = connection.feed(request)
             if as_json:
                 print(MessageToJson(answer, preserving_proto_field_name=True))
-            else:
-                console.print(page_table(answer, title=f"Feed of {user}, page {number}"))
-                _print_notes(console, answer)
+            elif not wanted:
+                _print_page(console, answer, title=f"Feed of {user}, page {number}", why=why)
+            elif (item := found_item(answer, wanted)) is not None:
+                console.print(why_item(item))
+                return
             if not answer.cursor:
                 break
             request.cursor = answer.cursor
+    if wanted and not as_json:
+        raise UsageFault(
+            f"pin {pin} is not on {'this page' if pages == 1 else 'these pages'}; ask for more with -n or "
+            "--pages, and with --dry-run, here and before: what was served is not served again"
+        )
 
 
 def user_id(written: str) -> int:
     """The id of a user as people write it."""
-    try:
-        return Names().id_of("user", written, column="USER")
-    except RowFault as fault:
-        raise UsageFault(str(fault)) from fault
+    return _id("user", written, column="USER")
 
 
 def page_table(answer: feedgen_pb2.GetFeedResponse, *, title: str) -> Table:
@@ -115,6 +129,13 @@ def page_table(answer: feedgen_pb2.GetFeedResponse, *, title: str) -> Table:
             item.reason,
         )
     return table
+
+
+def _print_page(console: Console, answer: feedgen_pb2.GetFeedResponse, *, title: str, why: bool) -> None:
+    console.print(why_page(answer, title=title) if why else page_table(answer, title=title))
+    if why:
+        print_why_notes(console, answer)
+    _print_notes(console, answer)
 
 
 def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
@@ -151,6 +172,13 @@ def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
                 soft_wrap=True,
                 highlight=False,
             )
+
+
+def _id(kind: str, written: str, *, column: str) -> int:
+    try:
+        return Names().id_of(kind, written, column=column)
+    except RowFault as fault:
+        raise UsageFault(str(fault)) from fault
 
 
 def _token(text: str) -> bytes:

@@ -7,12 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.cli.train.count_kernels import Asks, counts_at
-from services.counter.config import DEFAULT_COUNTERS
+from services.counter.config import DEFAULT_COUNTERS, DeclaredCounter
 from services.counter.counters import ACTIONS, Counters
 from services.counter.kernels import Increments
 from services.counter.table import CounterTable, TableLimits
 
-COUNTERS = Counters([counter.build() for counter in DEFAULT_COUNTERS])
+WINDOWED = (
+    DeclaredCounter(name="day", kind="windowed", actions={"save": 1}, window_hours=24),
+    DeclaredCounter(
+        name="week", kind="windowed", actions={"click": 3, "hide": 1}, window_hours=170, window_slots=7
+    ),
+)
+COUNTERS = Counters([counter.build() for counter in (*DEFAULT_COUNTERS, *WINDOWED)])
 COLUMNS = COUNTERS.columns(COUNTERS.names)
 PINS = 3
 HOUR_MS = 3_600_000

@@ -1,14 +1,20 @@
-"""A model serves only when it ranks better than what there is."""
+"""A model serves only when it ranks better than what there is, and its card says what it was made of."""
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from services.chassis.errors import BadRequest
+from services.cli.train.material import Material, replayed_material
 from services.cli.train.replay import Replayed
+from services.cli.train.report import print_outcome
 from services.cli.train.trained import Outcome, check_name, train_model
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.model_files import read_serving
@@ -29,7 +35,7 @@ SESSIONS, SIZE = 240, 8
 T0 = 1_790_000_000_000
 
 
-def rows(*, days: float = 4.0, light: str = "chance", first_ms: int = T0) -> Replayed:
+def rows(*, days: float = 4.0, light: str = "chance", first_ms: int = T0) -> Material:
     """Sessions in which the pins that fit the taste are engaged with."""
     rng = np.random.default_rng(5)
     count = SESSIONS * SIZE
@@ -44,12 +50,14 @@ def rows(*, days: float = 4.0, light: str = "chance", first_ms: int = T0) -> Rep
         saved_ms=times - (chance * DAY_MS).astype(np.int64),
         light_scores=labels if light == "truth" else chance,
     )
-    return Replayed(data, shown_count=count, session_count=SESSIONS)
+    return replayed_material(Replayed(data, shown_count=count, session_count=SESSIONS), window_ms=DAY_MS)
 
 
-def trained(models: Path, replayed: Replayed, *, name: str, may_promote: bool = True) -> Outcome:
+def trained(
+    models: Path, material: Material, *, name: str, may_promote: bool = True, force: str = ""
+) -> Outcome:
     options = TrainingOptions(holdout_days=1.0, tree_count=10, leaves=7, threads=1)
-    return train_model(FEATURES, replayed, models, options, name=name, may_promote=may_promote)
+    return train_model(FEATURES, material, models, options, name=name, may_promote=may_promote, force=force)
 
 
 def test_a_model_that_ranks_better_is_promoted(tmp_path: Path) -> None:
@@ -99,3 +107,61 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(BadRequest, match="another --name"):
         check_name(tmp_path, "a")
+
+
+def test_a_reason_promotes_a_model_that_was_refused_and_stands_in_its_card(tmp_path: Path) -> None:
+    outcome = trained(tmp_path, rows(light="truth"), name="a", force="the light score is broken")
+    assert not outcome.kept_back
+    assert read_serving(tmp_path) == "a"
+    card = json.loads((outcome.folder / "card.json").read_text())
+    assert card["verdict"]["forced"] == "the light score is broken"
+    assert "light score" in card["verdict"]["refused"]
+
+
+def test_a_reason_is_not_noted_where_none_was_needed(tmp_path: Path) -> None:
+    assert trained(tmp_path, rows(), name="a", force="just in case").card["verdict"]["forced"] == ""
+
+
+def test_a_model_that_is_clearly_worse_than_the_serving_one_is_kept_back(tmp_path: Path) -> None:
+    trained(tmp_path, rows(), name="a")
+    # Taught upside down, and judged by what people really do.
+    worse = rows(first_ms=T0 + 10 * DAY_MS)
+    labels = worse.data.labels.copy()
+    before = worse.data.times_ms < worse.data.times_ms.max() - DAY_MS
+    labels[before] = (worse.data.matrix[before, 1] > 0.8).astype(np.float32)
+    nothing, never = np.zeros_like(labels), np.zeros_like(worse.data.saved_ms)
+    worse = replace(worse, data=replace(worse.data, labels=labels, light_scores=nothing, saved_ms=never))
+    outcome = trained(tmp_path, worse, name="b")
+    difference = outcome.card["metrics"]["serving"]["model_minus"]
+    assert difference["interval"][1] < 0
+    assert outcome.card["verdict"]["against"] in {"serving", "light_score", "newest"}
+    assert read_serving(tmp_path) == "a"
+
+
+def test_the_card_says_what_the_model_was_made_of(tmp_path: Path) -> None:
+    trained(tmp_path, rows(), name="a")
+    card = trained(tmp_path, rows(first_ms=T0 + 10 * DAY_MS), name="b").card
+    assert (card["parent"], card["origin"], card["objective"]) == ("a", "log", "binary")
+    assert card["window_hours"] == 24.0
+    taste = card["by_feature"]["taste"]
+    assert next(iter(card["by_feature"])) == "taste"
+    assert taste["digest"] == FEATURES.digests["taste"]
+    assert taste["splits"] > 0
+    assert taste["quantiles"]["0.5"] == pytest.approx(0.5, abs=0.05)
+    assert sum(told["gain_share"] for told in card["by_feature"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert card["labels"]["holdout"]["engaged"] == pytest.approx(
+        card["holdout"]["positives"] / card["holdout"]["rows"], abs=1e-5
+    )
+    low, high = card["metrics"]["model"]["interval"]
+    assert low < card["metrics"]["model"]["ndcg_at_10"] < high
+
+
+def test_the_outcome_is_shown_within_a_hundred_columns(tmp_path: Path) -> None:
+    trained(tmp_path, rows(), name="20261128-153024")
+    outcome = trained(tmp_path, rows(first_ms=T0 + 10 * DAY_MS), name="20261129-153024")
+    text = io.StringIO()
+    print_outcome(Console(file=text, width=100), outcome)
+    # The last line holds a path, which is not folded.
+    lines = text.getvalue().splitlines()[:-1]
+    assert any(line.startswith("20261128-153024") for line in lines)
+    assert not [line for line in lines if "…" in line or len(line) > 100]

@@ -1,8 +1,8 @@
 """Counts as they stood at many moments, in one pass: Counter's arithmetic, without its table.
 
-Entities are dense rows here, so there is nothing to look up. The arithmetic is that of `add` and `gather` in
-Counter's kernels, and a property test holds the two together: a count is the bits that Counter would have
-answered at that moment.
+Entities are dense rows here, so there is nothing to look up. What an event does to a row, and what a row
+answers, is Counter's own `row_kernels.py`; a property test holds the two together: a count is the bits that
+Counter would have answered at that moment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from numba import njit
 from numpy.typing import NDArray
 
 from services.counter.counters import Counters
-from services.counter.kernels import FLOAT16_MAX, TOTAL_MAX, Increments, Weights, decayed_by
+from services.counter.float16_kernels import FLOAT16_MAX
+from services.counter.kernels import Increments
+from services.counter.row_kernels import (
+    count_decayed,
+    count_total,
+    count_windowed,
+    decayed_value,
+    windowed_value,
+)
 
 
 class Asks(NamedTuple):
@@ -28,60 +36,42 @@ class Asks(NamedTuple):
     """int64."""
 
 
-class _Table(NamedTuple):
-    """Counter's columns, one row an entity; a row that was never counted is all zeros."""
-
-    last_ms: Any
-    totals: Any
-    decayed: Any
-    half_lives_ms: Any
-
-
 def counts_at(
     counters: Counters, columns: NDArray[np.int32], *, row_count: int, increments: Increments, asks: Asks
 ) -> NDArray[np.float32]:
     """Counts of shape (ask, column). `increments.entities` are rows, int64, in the order of counting."""
-    table = _Table(
-        last_ms=np.zeros(row_count, np.int64),
-        totals=np.zeros((row_count, len(counters.totals)), np.uint32),
-        decayed=np.zeros((row_count, len(counters.decayed)), np.float32),
-        half_lives_ms=counters.half_lives_ms,
-    )
-    weights = Weights(counters.total_weights, counters.decayed_weights)
     out = np.empty((len(asks.rows), len(columns)), np.float32)
-    _counts_at(table, weights, increments, asks, columns, out)
+    _counts_at(counters.rows(row_count), counters.rules, increments, asks, columns, out)
     return out
 
 
 @njit(cache=True, nogil=True)
-def _counts_at(table: Any, weights: Any, increments: Any, asks: Any, columns: Any, out: Any) -> None:
-    last_ms, totals, decayed, half_lives_ms = table.last_ms, table.totals, table.decayed, table.half_lives_ms
-    total_weights, decayed_weights = weights.totals, weights.decayed
+def _counts_at(held: Any, rules: Any, increments: Any, asks: Any, columns: Any, out: Any) -> None:
+    last_ms, totals, decayed, cells = held
+    total_weights, decayed_weights, half_lives_ms, window_weights, rings = rules
     entities, actions, times_ms = increments.entities, increments.actions, increments.times_ms
     rows, after, asked_ms = asks.rows, asks.after, asks.times_ms
+    decayed_first = totals.shape[1]
+    windowed_first = decayed_first + decayed.shape[1]
     counted = 0
     for i in range(len(rows)):
         while counted < after[i]:
-            row, action = entities[counted], actions[counted]
-            for column in range(totals.shape[1]):
-                room = TOTAL_MAX - totals[row, column]
-                totals[row, column] += min(total_weights[action, column], room)
-            # A row's first event decays zeros from 1970 on, which changes nothing.
-            elapsed_ms = np.float64(times_ms[counted] - last_ms[row])
-            for column in range(decayed.shape[1]):
-                half_life_ms = half_lives_ms[column]
-                kept = decayed_by(np.float64(decayed[row, column]), elapsed_ms, half_life_ms)
-                weight = decayed_by(decayed_weights[action, column], -elapsed_ms, half_life_ms)
-                decayed[row, column] = kept + weight
-            last_ms[row] = max(last_ms[row], times_ms[counted])
+            row, action, time_ms = entities[counted], actions[counted], times_ms[counted]
+            # A row's first event decays zeros from 1970 on, and empties slots, which changes nothing.
+            held_ms = last_ms[row]
+            count_total(totals, total_weights, row, action)
+            count_decayed(decayed, decayed_weights, half_lives_ms, row, action, np.float64(time_ms - held_ms))
+            count_windowed(cells, window_weights, rings, row, action, held_ms, time_ms)
+            last_ms[row] = max(held_ms, time_ms)
             counted += 1
         row = rows[i]
-        elapsed_ms = np.float64(asked_ms[i] - last_ms[row])
         for j in range(len(columns)):
             column = columns[j]
-            if column >= 0:
+            if column < decayed_first:
                 value = np.float32(totals[row, column])
+            elif column < windowed_first:
+                elapsed_ms = np.float64(asked_ms[i] - last_ms[row])
+                value = decayed_value(decayed, half_lives_ms, row, column - decayed_first, elapsed_ms)
             else:
-                held = np.float64(decayed[row, -1 - column])
-                value = np.float32(max(decayed_by(held, elapsed_ms, half_lives_ms[-1 - column]), 0.0))
+                value = windowed_value(cells, rings, row, column - windowed_first, last_ms[row], asked_ms[i])
             out[i, j] = min(value, FLOAT16_MAX)

@@ -1,11 +1,13 @@
 """Labels: what became of a pin that was shown.
 
-An action belongs to the last time that its user was shown the pin, when that is at most the window ago.
+An action belongs to the last time that its user was shown the pin, when that is at most the window ago. Of
+several actions the strongest counts; a hide says no, whatever came before it.
 Pure columns; no record is looked at twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +16,9 @@ from numpy.typing import NDArray
 
 from services.realpin.declaration import ActionType
 
-ENGAGED: Final = frozenset({ActionType.CLOSEUP, ActionType.CLICK, ActionType.SAVE})
+GRADES: Final[Mapping[int, int]] = {ActionType.CLOSEUP: 1, ActionType.CLICK: 2, ActionType.SAVE: 3}
+"""What an action says of a pin, as a gain of NDCG: looked at, gone to, kept."""
+GRADE_NAMES: Final = {grade: ActionType(action).name.lower() for action, grade in GRADES.items()}
 
 
 @dataclass(slots=True)
@@ -23,16 +27,17 @@ class Deeds:
 
     users: list[int] = field(default_factory=list)
     pins: list[int] = field(default_factory=list)
-    hides: list[bool] = field(default_factory=list)
+    grades: list[int] = field(default_factory=list)
+    """As in `GRADES`; 0: a hide."""
     times_ms: list[int] = field(default_factory=list)
 
     def add(self, user: int, pin: int, action: int, time_ms: int) -> None:
         """Note one; other actions are passed over."""
-        hide = action == ActionType.HIDE
-        if hide or action in ENGAGED:
+        grade = GRADES.get(action, 0)
+        if grade or action == ActionType.HIDE:
             self.users.append(user)
             self.pins.append(pin)
-            self.hides.append(hide)
+            self.grades.append(grade)
             self.times_ms.append(time_ms)
 
 
@@ -45,6 +50,20 @@ def engaged(
     window_ms: int,
 ) -> NDArray[np.float32]:
     """1 for rows that were engaged with and not hidden, else 0; float32, aligned with the rows shown."""
+    grades = graded(users=users, pins=pins, times_ms=times_ms, deeds=deeds, window_ms=window_ms)
+    return (grades > 0).astype(np.float32)
+
+
+def graded(
+    *,
+    users: NDArray[np.uint64],
+    pins: NDArray[np.uint64],
+    times_ms: NDArray[np.int64],
+    deeds: Deeds,
+    window_ms: int,
+) -> NDArray[np.float32]:
+    """The greatest of `GRADES` that each row earned, 0 where nothing was done or it was hidden; float32,
+    aligned with the rows shown."""
     shown = len(users)
     labels = np.zeros(shown, np.float32)
     if not deeds.users:
@@ -64,8 +83,7 @@ def engaged(
         & (all_pins[row] == all_pins[deed])
         & (all_times[deed] - all_times[row] <= window_ms)
     )
-    row, hide = row[same], np.array(deeds.hides, np.bool_)[deed[same] - shown]
-    labels[row[~hide]] = 1.0
-    # A hide says no, whatever came before it.
-    labels[row[hide]] = 0.0
+    row, grade = row[same], np.array(deeds.grades, np.float32)[deed[same] - shown]
+    np.maximum.at(labels, row, grade)
+    labels[row[grade == 0]] = 0.0
     return labels
