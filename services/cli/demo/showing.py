@@ -122,6 +122,7 @@ def print_next(
         "see the pictures": wall.resolve().as_uri(),
         "start the mesh": "" if stays else f"{mesh} up {here} --detach",
         "the feed, and how it was made": f"{mesh} feed {person.key} {here} --explain",
+        "why each pin has its score": f"{mesh} feed {person.key} {here} --why",
         "the same boards ranked otherwise": f"{mesh} feed {person.key} {here} --ranking newest --dry-run",
         "do something, and see it": (
             f"TOKEN=$({mesh} publish action user={person.key} pin={pin_key} action=click {here})\n"
@@ -130,6 +131,7 @@ def print_next(
         "follow a board": f"{mesh} publish follow user={person.key} board={board} {here}",
         "who is ready": f"{mesh} status {here}",
         "train again, with what happened since": f"{mesh} train {here}",
+        "the models, and what they are given": f"{mesh} models list {here}\n  {mesh} features explain",
         "metrics": f"curl http://{metrics}/metrics",
         "from your own code": f"grpcurl -plaintext -d '{{\"user\": {person.id}}}' {feedgen} "
         "feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",

@@ -6,7 +6,8 @@
     groups.py         trees → entries by byte of the leaf mask, the layout that is scored
     kernel.py         128 or 256 rows at once through all trees, in vector registers
     output.py         raw score → what the objective means by it
-    contributions.py  what each feature adds to a score, exactly
+    decisions.py      which way a row goes at a node: the slow scorer that the others are tested with
+    contributions.py  what each feature adds to a score, exactly; contribution_kernels.py is its inside
     forest.py         all of it behind one small class
 
 Pure: no I/O, no clock, nothing but numpy and numba. Algorithm: QuickScorer (Lucchese et al., SIGIR 2015),

@@ -6,6 +6,8 @@ contributions visit every node for every row, so no lane waits for another. What
 one level of each branch on the way down.
 """
 
+# ruff: noqa: PLR0917  kernels take their columns by position
+
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
@@ -84,7 +86,7 @@ def order_steps(node_starts: Any, leaf_starts: Any, lefts: Any, rights: Any) -> 
 
 
 @njit(cache=True, nogil=True)
-def trace_features(  # noqa: PLR0917
+def trace_features(
     starts: Any, places: Any, levels: Any, node_features: Any, node_counts: Any, leaf_counts: Any
 ) -> Any:
     """`features`, `aboves`, `shares` and `widths` of `Steps`."""
@@ -153,7 +155,7 @@ def empty_walk(*, depth: int, points: int) -> Walk:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def add_contributions(  # noqa: PLR0917
+def add_contributions(
     rows: Any, nodes: Nodes, leaf_values: Any, steps: Steps, points: Points, walk: Walk, out: Any
 ) -> None:
     """Adds every tree's contributions to `out`, float64 (row, class, feature), of float64 (row, feature)."""
@@ -174,7 +176,7 @@ def add_contributions(  # noqa: PLR0917
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _add_tree(  # noqa: PLR0917
+def _add_tree(
     lanes: Any, tree: Any, nodes: Any, leaf_values: Any, steps: Any, points: Any, walk: Any, block: Any
 ) -> None:
     count = (steps.widths[tree] + 1) // 2
@@ -236,9 +238,7 @@ def _take(level: Any, width: Any, steps: Any, at: Any, walk: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _leave(  # noqa: PLR0917
-    level: Any, width: Any, steps: Any, at: Any, weights: Any, walk: Any, block: Any
-) -> None:
+def _leave(level: Any, width: Any, steps: Any, at: Any, weights: Any, walk: Any, block: Any) -> None:
     """Up the branch of the level's step, when all leaves below it are summed."""
     step = walk.steps[level]
     above = steps.aboves[step]

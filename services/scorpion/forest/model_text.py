@@ -105,8 +105,9 @@ def _split(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
     head, *rest = body.split("\nTree=")
     header = _fields(head)
     if header.get("version") not in _VERSIONS:
+        found = header.get("version", "none")[:20]
         raise CorruptValue(
-            f"the model has version {header.get('version', 'none')!r}; this reads {', '.join(_VERSIONS)}: "
+            f"the model has version {found!r}; this reads {', '.join(_VERSIONS)}: "
             "write it with a LightGBM of 3.0 or later"
         )
     declared = len(header.get("tree_sizes", "").split())
@@ -136,7 +137,8 @@ def _fields(lines: str) -> dict[str, str]:
 
 def _whole_number(fields: Mapping[str, str], key: str, *, at_most: int) -> int:
     value = fields.get(key, "")
-    if not value.isascii() or not value.isdigit() or int(value) > at_most:
+    # Length first: Python refuses to read thousands of digits, with an error of its own.
+    if not value.isascii() or not value.isdigit() or len(value) > 18 or int(value) > at_most:
         raise CorruptValue(f"{key}={value[:40]} must be a whole number, {at_most} at most")
     return int(value)
 
@@ -188,7 +190,8 @@ class _Tree:
         if not count:
             return np.zeros(1, np.int64), np.empty(0, np.uint32)
         starts = self._array("cat_boundaries", np.int64, count + 1)
-        if starts[0] != 0 or (np.diff(starts) < 0).any() or starts[-1] > 1 << 24:
+        # Not by differences, which wrap around.
+        if starts[0] != 0 or (starts[1:] < starts[:-1]).any() or starts[-1] > 1 << 24:
             raise self._fault("has cat_boundaries that do not ascend from 0")
         return starts, self._array("cat_threshold", np.uint32, int(starts[-1]))
 
@@ -201,7 +204,10 @@ class _Tree:
         try:
             return np.array(words, dtype=dtype)
         except (ValueError, OverflowError) as fault:
-            raise self._fault(f"has something in {key} that is no {np.dtype(dtype).name}: {fault}") from fault
+            detail = str(fault)[:120]  # it may quote a value of any length
+            raise self._fault(
+                f"has something in {key} that is no {np.dtype(dtype).name}: {detail}"
+            ) from fault
 
     def _whole(self, key: str, *, at_most: int, absent: int | None = None) -> int:
         if key not in self._fields and absent is not None:
