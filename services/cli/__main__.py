@@ -13,10 +13,14 @@ from rich.console import Console
 from services.chassis.errors import BadRequest, FeedmeshError, TooLate, Unavailable
 from services.cli.demo.command import demo_command
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
+from services.cli.features.command import features_app
 from services.cli.feed import feed
 from services.cli.load.command import load_command
 from services.cli.log.command import log_app
+from services.cli.models.command import models_app
 from services.cli.publish import publish
+from services.cli.replay.command import replay_command
+from services.cli.rockstore.command import rockstore_app
 from services.cli.status import status
 from services.cli.train.command import train_command
 from services.cli.up import down, up
@@ -36,8 +40,12 @@ app.command("load")(load_command)
 app.command()(feed)
 app.command()(publish)
 app.command("train")(train_command)
+app.command("replay")(replay_command)
 app.command("demo")(demo_command)
+app.add_typer(models_app)
+app.add_typer(features_app)
 app.add_typer(log_app)
+app.add_typer(rockstore_app)
 
 
 def main() -> None:

@@ -71,10 +71,14 @@ class MemoryConfig:
     """What the storage engine may spend."""
 
     block_cache_bytes: int = Field(default=256 * _MB, ge=_MB)
-    """Cache of blocks read from files; objects and rows have no other cache."""
+    """Cache of blocks read from files: of objects, and of rows that the row cache does not hold."""
 
     memtable_bytes: int = Field(default=64 * _MB, ge=_MB)
     """Writes that are not in files yet."""
+
+    row_cache_bytes: int = Field(default=64 * _MB, ge=0)
+    """Feature rows kept ready in memory, shared equally by the kinds that have schemas; a row takes its
+    columns and 18 bytes. Memory is taken as it fills. 0: none are kept."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -108,6 +112,10 @@ class RockstoreConfig:
 
     purge_entries_max: int = Field(default=200, ge=1, le=2_000)
     """Tombstones and expired values purged with one batch of the follower, from one shard in turn."""
+
+    generations_kept: int = Field(default=2, ge=1, le=100)
+    """Generations of loaded rows, of each kind, that stay on the disk behind the live one: rollbacks lead
+    to them."""
 
     def __post_init__(self) -> None:
         schemas = Schemas(schema.build() for schema in self.schemas)

@@ -5,12 +5,13 @@ fit its declared schema version, which Ingest cannot know. `apply` reads the sto
 batch with one multi-get per family, lets the versions decide in log order, and writes the last state once.
 Purging runs here too, a bounded step per batch, by the time of the records: replicas purge alike, and no
 second writer exists. While the log is silent nothing is purged, and nothing grows.
-Next: `cells.py` (rules), `store.py` (bytes).
+Next: `cells.py` (rules), `store.py` (bytes), `rows.py` (the cache, which hears of
+every row before it is written).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import cycle
 from typing import Final
 
@@ -22,15 +23,24 @@ from services.chassis.errors import InvalidColumns, PoisonRecord
 from services.chassis.storage import Batch
 from services.rockstore.cells import Change, Row, replaces
 from services.rockstore.metrics import RockstoreMetrics
+from services.rockstore.rows import FeatureRowStore
 from services.rockstore.schema import Kind, Schemas
-from services.rockstore.store import OBJECTS, ROWS, RockstoreStore
+from services.rockstore.store import OBJECTS, ROWS, Covers, RockstoreStore
 
 ENTRIES_PER_CHANGE: Final = 4
 """Most batch operations of one change: two cells, and a due entry for each."""
-ENTRIES_PER_PURGE: Final = 3
-"""Most batch operations of one purged entry: two cells and the entry."""
+ENTRIES_PER_PURGE: Final = 4
+"""Most batch operations of one purged entry: two cells, the entry, and another for a row that stays."""
+FOLLOWER_ENTRIES_MAX: Final = 20_000
+"""Room in a batch for the follower's offsets and recent ids."""
 
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
+
+
+def batch_entries_max(*, records_max: int, purge_entries_max: int) -> int:
+    """Operations of the greatest batch of the follower."""
+    # A batch over the limit would end the process, so the limit follows from what may be in one.
+    return records_max * ENTRIES_PER_CHANGE + purge_entries_max * ENTRIES_PER_PURGE + FOLLOWER_ENTRIES_MAX
 
 
 class ObjectsView:
@@ -44,6 +54,8 @@ class ObjectsView:
         schemas: Schemas,
         metrics: RockstoreMetrics,
         *,
+        rows: FeatureRowStore,
+        covers: Covers,
         owned_shards: Sequence[int],
         gone_keep_ms: int,
         purge_entries_max: int,
@@ -51,6 +63,8 @@ class ObjectsView:
         self._store = store
         self._schemas = schemas
         self._metrics = metrics
+        self._rows = rows
+        self._covers = covers
         self._purge_shards = cycle(owned_shards)
         self._gone_keep_ms = gone_keep_ms
         self._purge_entries_max = purge_entries_max
@@ -76,17 +90,28 @@ class ObjectsView:
     def apply(self, changes: Sequence[Change], batch: Batch) -> None:
         """Put what the changes leave into `batch`."""
         if not changes:
+            self._rows.written(())
             return
         # First: a put of this batch over a purged cell comes later in the batch, and stays.
         self._purge(batch, newest_ms=max(change.time_ms for change in changes))
         ids = np.fromiter((change.id for change in changes), np.uint64, len(changes))
         keys = self._store.keys([change.kind for change in changes], ids)
         self._apply_family(OBJECTS, changes, keys, batch)
-        self._apply_family(ROWS, changes, keys, batch)
+        self._rows.written(self._apply_family(ROWS, changes, keys, batch))
+
+    @property
+    def upkeep_waits(self) -> bool:
+        """Whether rows are held to be in flight, which they are not any more when no record comes."""
+        return self._rows.is_in_flight
+
+    def upkeep(self, batch: Batch) -> None:
+        """Let what was written last be cached again: the store has it by now. Puts nothing into `batch`."""
+        self._rows.written(())
 
     def _apply_family(
         self, family: str, changes: Sequence[Change], keys: Sequence[bytes], batch: Batch
-    ) -> None:
+    ) -> Collection[Change]:
+        """Returns the changes that stay, of each cell one."""
         touching = [
             (change, key)
             for change, key in zip(changes, keys, strict=True)
@@ -109,6 +134,7 @@ class ObjectsView:
             self._write(family, key, change, batch)
         self._metrics.written(family, len(touching) - outdated_count)
         self._metrics.outdated(family, outdated_count)
+        return last.values()
 
     def _write(self, family: str, key: bytes, change: Change, batch: Batch) -> None:
         version, gone_ms = change.version, change.gone_ms
@@ -127,7 +153,9 @@ class ObjectsView:
             batch,
             shard=shard,
             before_ms=newest_ms - self._gone_keep_ms,
+            now_ms=newest_ms,
             entries_max=self._purge_entries_max,
+            covers=self._covers,
         )
         self._metrics.purged(purged_count)
 

@@ -22,6 +22,9 @@ COLUMNS_MAX = (1 << 12) - 1
 assert COLUMNS_MAX < 1 << 16
 assert SCHEMA_VERSION_MAX < 1 << 16
 
+GONE_MS = 1
+"""An expiry that lies in the past at any time: of what is absent."""
+
 
 class Kind(IntEnum):
     """What an object is. The numbers are those of `feedmesh.type.v1.ObjectKind`, and are part of keys."""
@@ -64,6 +67,8 @@ class StoredRows:
     """Shape (row_count, that version's features)."""
     ids: NDArray[np.uint64]
     """Shape (row_count, that version's id columns)."""
+    gone_ms: NDArray[np.int64]
+    """When each is gone, shape (row_count,); 0: it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,15 @@ class FeatureRows:
     features: NDArray[np.float32]
     ids: NDArray[np.uint64]
     present: NDArray[np.uint8]
-    unreadable_count: int
-    """Stored rows whose schema version is not declared any more, or has other columns now: as if absent."""
+    unreadable: NDArray[np.bool_]
+    """Rows whose schema version is not declared any more, or has other columns now: as if absent."""
+    gone_ms: NDArray[np.int64]
+    """When each is gone; 0: it stays. `GONE_MS` where it is absent."""
+
+    @property
+    def unreadable_count(self) -> int:
+        """How many are unreadable."""
+        return int(np.count_nonzero(self.unreadable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +140,18 @@ class Schemas:
         features[:] = np.asarray(newest.defaults, np.float32)
         ids = np.zeros((count, len(newest.id_columns)), np.uint64)
         present = np.zeros(count, np.uint8)
-        unreadable_count = 0
+        unreadable = np.zeros(count, np.bool_)
+        gone_ms = np.full(count, GONE_MS, np.int64)
         for rows in stored:
             plan = self._plans.get((newest.kind, rows.version))
             if plan is None or (plan[0].width, plan[1].width) != (rows.features.shape[1], rows.ids.shape[1]):
-                unreadable_count += len(rows.places)
+                unreadable[rows.places] = True
                 continue
             _place(features, rows.places, rows.features, plan[0])
             _place(ids, rows.places, rows.ids, plan[1])
             present[rows.places] = 1
-        return FeatureRows(features, ids, present, unreadable_count)
+            gone_ms[rows.places] = rows.gone_ms
+        return FeatureRows(features, ids, present, unreadable, gone_ms)
 
 
 def _place(
@@ -180,13 +194,17 @@ def _faults(schema: Schema) -> Iterable[str]:
         yield f"the version must be 1 to {SCHEMA_VERSION_MAX}"
     if len(schema.defaults) != len(schema.features):
         yield f"{len(schema.features)} features need as many defaults, not {len(schema.defaults)}"
+    with np.errstate(over="ignore"):
+        defaults = np.asarray(schema.defaults, np.float64).astype(np.float32)
+    if np.isinf(defaults).any():
+        yield "a default must be finite as float32, or NaN for a missing value"
     names = schema.features + schema.id_columns
     if not 1 <= len(names) <= COLUMNS_MAX:
         yield f"a row has 1 to {COLUMNS_MAX} columns, not {len(names)}"
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         yield f"column names must differ: {', '.join(twice)}"
-    if not all(names):
+    if not all(name.strip() for name in names):
         yield "a column needs a name"
     unknown = sorted(new for new in schema.renames.values() if new not in names)
     if unknown:

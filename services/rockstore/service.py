@@ -3,7 +3,7 @@
 Refuses at the door: id 0, ragged or overlong columns, unknown kinds, ids of other hosts. An object or row
 that is not there is an answer, not an error. Threads share it: it keeps no state, and RocksDB's reads are
 of whole values, so an answer never shows a half-applied one (two ids may differ by a moment).
-Next: `store.py`, `schema.py`.
+Next: `rows.py`, `store.py`, `schema.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from services.chassis.errors import CorruptValue, InvalidId, LimitExceeded, NotF
 from services.chassis.shards.owned import OwnedShards
 from services.rockstore.config import RockstoreConfig
 from services.rockstore.metrics import RockstoreMetrics
+from services.rockstore.rows import FeatureRowStore
 from services.rockstore.schema import Kind, Schema, Schemas
 from services.rockstore.store import OBJECTS, ROWS, RockstoreStore, StoredObject
 
@@ -46,6 +47,7 @@ class RockstoreServicer(rockstore_pb2_grpc.RockstoreServiceServicer):
         schemas: Schemas,
         metrics: RockstoreMetrics,
         *,
+        rows: FeatureRowStore,
         config: RockstoreConfig,
         owned: OwnedShards,
         clock: Clock,
@@ -53,6 +55,7 @@ class RockstoreServicer(rockstore_pb2_grpc.RockstoreServiceServicer):
         self._store = store
         self._schemas = schemas
         self._metrics = metrics
+        self._rows = rows
         self._config = config
         self._owned = owned
         self._clock = clock
@@ -78,11 +81,10 @@ class RockstoreServicer(rockstore_pb2_grpc.RockstoreServiceServicer):
         """Feature rows of one kind as matrices, under the newest schema."""
         newest = self._newest(request.kind)
         ids = self._ids(request.ids_u64, count_max=self._config.row_ids_max)
-        stored = self._store.rows(newest.kind, ids, now_ms=self._clock.now_ms())
-        rows = self._schemas.assemble(newest, count=len(ids), stored=stored)
-        self._metrics.read(
-            ROWS, asked=len(ids), found=int(rows.present.sum()), unreadable=rows.unreadable_count
-        )
+        rows = self._rows.read(newest, ids, now_ms=self._clock.now_ms())
+        found_count = int(np.count_nonzero(rows.present))
+        self._metrics.read(ROWS, asked=len(ids), found=found_count, unreadable=rows.unreadable_count)
+        self._metrics.cached(hits=len(ids) - rows.miss_count, misses=rows.miss_count)
         return rockstore_pb2.GetFeatureRowsResponse(
             features_f32=pack_f32(rows.features),
             feature_ids_u64=pack_u64(rows.ids),
@@ -93,13 +95,21 @@ class RockstoreServicer(rockstore_pb2_grpc.RockstoreServiceServicer):
     def GetSchema(
         self, request: rockstore_pb2.GetSchemaRequest, context: grpc.ServicerContext
     ) -> rockstore_pb2.GetSchemaResponse:
-        """The newest schema of a kind."""
-        newest = self._newest(request.kind)
+        """The newest schema of a kind, or the version asked for."""
+        schema: Schema | None = self._newest(request.kind)
+        if request.schema_version:
+            schema = self._schemas.get(request.kind, request.schema_version)
+        if schema is None:
+            raise NotFound(
+                f"schema version {request.schema_version} is not declared; there are "
+                f"{list(self._schemas.versions(request.kind))}",
+                schema_version=request.schema_version,
+            )
         return rockstore_pb2.GetSchemaResponse(
-            schema_version=newest.version,
-            features=newest.features,
-            defaults=newest.defaults,
-            id_columns=newest.id_columns,
+            schema_version=schema.version,
+            features=schema.features,
+            defaults=schema.defaults,
+            id_columns=schema.id_columns,
         )
 
     def _ids(self, packed: bytes, *, count_max: int) -> NDArray[np.uint64]:

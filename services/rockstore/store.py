@@ -18,9 +18,9 @@ was overwritten) and is then only dropped. Decides nothing about versions: see `
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from services.chassis.errors import CorruptValue
 from services.chassis.ids import ShardScheme, shards_of
 from services.chassis.storage import Batch, Family, Store, edge_family, object_family, small_family
-from services.rockstore.cells import Row, is_there
+from services.rockstore.cells import Row, is_there, replaces
 from services.rockstore.schema import StoredRows
 
 OBJECTS: Final = "objects"
@@ -60,6 +60,9 @@ KEY_BYTES: Final = 11
 assert _KEY_DTYPE.itemsize == KEY_BYTES
 _DUE_KEY: Final = struct.Struct(">HQBQ")
 
+Covers: TypeAlias = Callable[[int, Sequence[bytes], NDArray[np.uint64]], NDArray[np.bool_]]
+"""Kind, cell keys and versions → whether a loaded row lies under the cell (`loads/generations.py`)."""
+
 Kinds: TypeAlias = int | Sequence[int] | NDArray[np.uint8]
 """The kind of all ids, or of each."""
 
@@ -81,6 +84,14 @@ class StoredObject:
     object: bytes
 
 
+class LoadedValues(Protocol):
+    """A generation of loaded rows, whose values look as those of `rows` do."""
+
+    def values(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """In the order of `keys`; None where it has none."""
+        ...
+
+
 class RockstoreStore:
     """Objects and rows by kind and id. Any thread reads; only the follower's thread fills batches."""
 
@@ -91,22 +102,25 @@ class RockstoreStore:
 
     def keys(self, kinds: Kinds, ids: NDArray[np.uint64]) -> list[bytes]:
         """The cell keys of `ids`; `kinds` is one for all, or one for each."""
-        keys = np.empty(len(ids), _KEY_DTYPE)
-        keys["shard"] = shards_of(ids, num_shards=self._num_shards, scheme=self._scheme)
-        keys["kind"] = kinds
-        keys["id"] = ids
-        # Void, not "S11": a byte string would lose its trailing zeros.
-        split: list[bytes] = keys.view(f"V{KEY_BYTES}").tolist()
-        return split
+        return cell_keys(kinds, ids, shards_of(ids, num_shards=self._num_shards, scheme=self._scheme))
 
     def objects(self, kinds: Kinds, ids: NDArray[np.uint64], *, now_ms: int) -> list[StoredObject | None]:
         """Objects in the order of `ids`; None where there is none, it was deleted, or it has expired."""
         values = self._store.multi_get(OBJECTS, self.keys(kinds, ids))
         return [None if value is None else _object(value, now_ms) for value in values]
 
-    def rows(self, kind: int, ids: NDArray[np.uint64], *, now_ms: int) -> list[StoredRows]:
-        """The rows of `ids` that are there, grouped by schema version and width, places by `ids`."""
-        values = self._store.multi_get(ROWS, self.keys(kind, ids))
+    def rows(
+        self, kind: int, ids: NDArray[np.uint64], *, now_ms: int, loaded: LoadedValues | None = None
+    ) -> list[StoredRows]:
+        """The rows of `ids` that are there, grouped by schema version and width, places by `ids`.
+
+        Of a row that was written one by one and one of `loaded`, the version decides which it is: also when
+        the winner is a tombstone, or has expired.
+        """
+        keys = self.keys(kind, ids)
+        values = self._store.multi_get(ROWS, keys)
+        if loaded is not None:
+            values = [_newer(one, other) for one, other in zip(values, loaded.values(keys), strict=True)]
         places_of: dict[int, list[int]] = {}
         for place, value in enumerate(values):
             if value is not None:
@@ -138,10 +152,21 @@ class RockstoreStore:
         batch.put(family, key, _HEADER.pack(FORMAT, 1, 0, 0, 0, version, gone_ms))
         _put_due(batch, key, gone_ms)
 
-    def purge(self, batch: Batch, *, shard: int, before_ms: int, entries_max: int) -> int:
+    def purge(
+        self,
+        batch: Batch,
+        *,
+        shard: int,
+        before_ms: int,
+        now_ms: int,
+        entries_max: int,
+        covers: Covers,
+    ) -> int:
         """Delete the shard's cells that were gone before `before_ms`; returns how many.
 
-        Looks at `entries_max` entries at most, oldest first; the rest is for the next call.
+        Looks at `entries_max` entries at most, oldest first; the rest is for the next call. A row over a
+        loaded one, which `covers` knows, becomes a tombstone that is gone from `now_ms` on: deleted, it
+        would bring the loaded row to light.
         """
         start, end = struct.pack(">H", shard), struct.pack(">HQ", shard, max(before_ms, 0))
         due: list[bytes] = []
@@ -153,12 +178,41 @@ class RockstoreStore:
         cell_keys = [key[:2] + key[10:] for key in due]
         for family in (OBJECTS, ROWS):
             for due_key, cell_key, cell in zip(due, cell_keys, self.cells(family, cell_keys), strict=True):
-                if cell is not None and cell.gone_ms == int.from_bytes(due_key[2:10], "big"):
-                    batch.delete(family, cell_key)
-                    purged_count += 1
+                if cell is None or cell.gone_ms != int.from_bytes(due_key[2:10], "big"):
+                    continue
+                if family == ROWS and covers(cell_key[2], [cell_key], np.array([cell.version], np.uint64))[0]:
+                    self.put_tombstone(batch, ROWS, cell_key, version=cell.version, gone_ms=now_ms)
+                    continue
+                batch.delete(family, cell_key)
+                purged_count += 1
         for key in due:
             batch.delete(DUE, key)
         return purged_count
+
+
+def cell_keys(kinds: Kinds, ids: NDArray[np.uint64], shards: NDArray[np.integer]) -> list[bytes]:
+    """The keys of cells whose shards are known, aligned."""
+    keys = np.empty(len(ids), _KEY_DTYPE)
+    keys["shard"] = shards
+    keys["kind"] = kinds
+    keys["id"] = ids
+    # Void, not "S11": a byte string would lose its trailing zeros.
+    split: list[bytes] = keys.view(f"V{KEY_BYTES}").tolist()
+    return split
+
+
+def row_cells(
+    features: NDArray[np.float32], ids: NDArray[np.uint64], *, schema_version: int, version: int, gone_ms: int
+) -> list[bytes]:
+    """The values of rows of one schema, version and expiry, aligned."""
+    head = _HEADER.pack(FORMAT, 0, schema_version, features.shape[1], ids.shape[1], version, gone_ms)
+    split = len(head) + 4 * features.shape[1]
+    cells = np.empty((len(features), split + 8 * ids.shape[1]), np.uint8)
+    cells[:, : len(head)] = np.frombuffer(head, np.uint8)
+    cells[:, len(head) : split] = np.ascontiguousarray(features, "<f4").view(np.uint8)
+    cells[:, split:] = np.ascontiguousarray(ids, "<u8").view(np.uint8)
+    values: list[bytes] = cells.view(f"V{cells.shape[1]}")[:, 0].tolist()
+    return values
 
 
 def _put_due(batch: Batch, key: bytes, gone_ms: int) -> None:
@@ -176,6 +230,13 @@ def _header(value: bytes) -> tuple[int, ...]:
 def _cell(value: bytes) -> Cell:
     _, deleted, _, _, _, version, gone_ms = _header(value)
     return Cell(version, bool(deleted), gone_ms)
+
+
+def _newer(written: bytes | None, loaded: bytes | None) -> bytes | None:
+    if written is None or loaded is None:
+        return loaded if written is None else written
+    wins = replaces(version=_cell(written).version, stored_version=_cell(loaded).version)
+    return written if wins else loaded
 
 
 def _object(value: bytes, now_ms: int) -> StoredObject | None:
@@ -209,6 +270,7 @@ def _rows(joined: bytes, places: Iterable[int], size_bytes: int, now_ms: int) ->
             version=int(shape >> np.uint64(16)),
             features=np.ascontiguousarray(cells[chosen, _HEADER.size : split]).view("<f4"),
             ids=np.ascontiguousarray(cells[chosen, split:]).view("<u8"),
+            gone_ms=gone_ms[chosen],
         )
 
 

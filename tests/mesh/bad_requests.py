@@ -17,7 +17,7 @@ from feedmesh.apiary.v1 import apiary_pb2
 from feedmesh.feedgen.v1 import feedgen_pb2
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2, log_pb2
-from feedmesh.rockstore.v1 import rockstore_pb2
+from feedmesh.rockstore.v1 import admin_pb2, rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.packed import pack_f32, pack_u64
@@ -51,6 +51,24 @@ LETTER = rpc.method(
     "AppendDeadLetter",
     log_pb2.AppendDeadLetterRequest,
     log_pb2.AppendDeadLetterResponse,
+)
+EXPLAIN = rpc.method(
+    "feedmesh.scorpion.v1.ScorpionService",
+    "Explain",
+    scorpion_pb2.ExplainRequest,
+    scorpion_pb2.ExplainResponse,
+)
+SERVED = rpc.method(
+    "feedmesh.scorpion.v1.ScorpionService",
+    "LogServed",
+    scorpion_pb2.LogServedRequest,
+    scorpion_pb2.LogServedResponse,
+)
+ACTIVATE = rpc.method(
+    "feedmesh.rockstore.v1.RockstoreAdminService",
+    "ActivateGeneration",
+    admin_pb2.ActivateGenerationRequest,
+    admin_pb2.ActivateGenerationResponse,
 )
 OWNED_BOARDS = rpc.method(
     "feedmesh.apiary.v1.ApiaryService",
@@ -239,6 +257,15 @@ ROCKSTORE = [
     asking("too many rows", "rockstore", FEATURE_ROWS, kind=1, ids_u64=ids(20_001)),
     asking("rows of an unknown kind", "rockstore", FEATURE_ROWS, kind=99, ids_u64=ids(1)),
     asking("schema of an unknown kind", "rockstore", SCHEMA, kind=99),
+    asking("live load of an unknown kind", "rockstore", ACTIVATE, kind=99, generation=1),
+    Case(
+        "load that was never staged",
+        "rockstore",
+        ACTIVATE,
+        admin_pb2.ActivateGenerationRequest(kind=type_pb2.OBJECT_KIND_PIN, generation=77),
+        FeedmeshError,
+        "77",
+    ),
 ]
 
 SCORPION = [
@@ -265,6 +292,10 @@ SCORPION = [
         pins_u64=ids(1),
         signals=[{"name": "board_weight", "ids_u64": ids(2), "values_f32": floats(1)}],
     ),
+    asking("explained user 0", "scorpion", EXPLAIN, request={"pins_u64": ids(1)}),
+    asking("too many to explain", "scorpion", EXPLAIN, "250", request={"user": 1, "pins_u64": ids(251)}),
+    asking("served without a number", "scorpion", SERVED, "log_id", user=1, pins_u64=ids(1)),
+    asking("places not aligned", "scorpion", SERVED, log_id=1, user=1, served_ms=1, pins_u64=ids(1)),
     Case(
         "unknown model",
         "scorpion",

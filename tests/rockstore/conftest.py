@@ -13,6 +13,6 @@ from tests.rockstore.records import Rockstore, open_rockstore
 @pytest.fixture
 def rockstore(tmp_path: Path) -> Iterator[Rockstore]:
     """With the default configuration, all of eight shards."""
-    opened = open_rockstore(tmp_path / "store")
+    opened = open_rockstore(tmp_path)
     yield opened
-    opened.raw.close()
+    opened.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ from feedmesh.log.v1 import event_pb2, record_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.shards.owned import OwnedShards
-from services.chassis.storage import Store
+from services.chassis.storage import Batch, Store
+from services.rockstore.build import Parts, assemble
 from services.rockstore.config import RockstoreConfig
 from services.rockstore.ingest import ObjectsView
-from services.rockstore.metrics import RockstoreMetrics
 from services.rockstore.schema import Schema, Schemas
 from services.rockstore.service import RockstoreServicer
-from services.rockstore.store import FAMILIES, RockstoreStore
+from services.rockstore.store import RockstoreStore
 
 NOW_MS = FakeClock().now_ms()
 DAY_MS = 86_400_000
@@ -66,45 +66,59 @@ def delete_pin(id: int, *, version: int = 0, time_ms: int = NOW_MS) -> record_pb
 class Rockstore:
     """Everything of one process but the log, the server and the follower's thread."""
 
-    raw: Store
-    store: RockstoreStore
-    view: ObjectsView
-    servicer: RockstoreServicer
+    parts: Parts
     clock: FakeClock
     registry: CollectorRegistry
 
+    @property
+    def raw(self) -> Store:
+        return self.parts.raw
+
+    @property
+    def store(self) -> RockstoreStore:
+        return self.parts.store
+
+    @property
+    def view(self) -> ObjectsView:
+        return self.parts.view
+
+    @property
+    def servicer(self) -> RockstoreServicer:
+        return self.parts.servicer
+
     def follow(self, *records: record_pb2.Record) -> None:
         """Apply the records as one batch."""
+        self.raw.write(self.applied(*records))
+
+    def applied(self, *records: record_pb2.Record) -> Batch:
+        """Apply the records, and leave their batch unwritten."""
         changes = [change for change in map(self.view.decode, records) if change is not None]
         batch = self.raw.batch()
         self.view.apply(changes, batch)
-        self.raw.write(batch)
+        return batch
+
+    def metric(self, name: str, **labels: str) -> float:
+        """One of Rockstore's own metrics."""
+        return self.registry.get_sample_value(f"feedmesh_rockstore_{name}", labels) or 0.0
+
+    def close(self) -> None:
+        self.parts.close()
 
 
 def open_rockstore(
-    path: Path,
+    data_dir: Path,
     *,
     config: RockstoreConfig | None = None,
     schemas: Sequence[Schema] | None = None,
     owned: OwnedShards | None = None,
     clock: FakeClock | None = None,
 ) -> Rockstore:
-    """A Rockstore at `path`; the caller closes `raw`."""
+    """A Rockstore in `data_dir`; the caller closes it."""
     config = config or RockstoreConfig()
+    config = replace(config, process=replace(config.process, data_dir=data_dir))
+    declared = Schemas([item.build() for item in config.schemas] if schemas is None else schemas)
     owned = owned or OwnedShards.everything(8)
     clock = clock or FakeClock()
     registry = CollectorRegistry()
-    metrics = RockstoreMetrics(registry)
-    declared = Schemas([item.build() for item in config.schemas] if schemas is None else schemas)
-    raw = Store(path, FAMILIES)
-    store = RockstoreStore(raw, num_shards=owned.num_shards, scheme=owned.scheme)
-    view = ObjectsView(
-        store,
-        declared,
-        metrics,
-        owned_shards=owned.shards.tolist(),
-        gone_keep_ms=config.gone_keep_s * 1000,
-        purge_entries_max=config.purge_entries_max,
-    )
-    servicer = RockstoreServicer(store, declared, metrics, config=config, owned=owned, clock=clock)
-    return Rockstore(raw, store, view, servicer, clock, registry)
+    parts = assemble(config, declared, owned=owned, clock=clock, registry=registry)
+    return Rockstore(parts, clock, registry)

@@ -131,7 +131,7 @@ def test_gone_cells_are_purged_when_records_are_past_the_time_they_are_kept(tmp_
         0,
     )
     assert rockstore.registry.get_sample_value("feedmesh_rockstore_purged_total") == 4
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_purging_leaves_a_cell_that_was_written_again(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_purging_leaves_a_cell_that_was_written_again(tmp_path: Path) -> None:
     assert title_of(rockstore, 5) == "stays"
     assert title_of(rockstore, 6) == "again"
     assert cell_count(rockstore, DUE) == 0
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_a_purge_looks_at_a_bounded_number_of_entries(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_purge_looks_at_a_bounded_number_of_entries(tmp_path: Path) -> None:
     before = cell_count(rockstore, OBJECTS)
     rockstore.follow(put_pin(500, time_ms=NOW_MS + 1))
     assert before - cell_count(rockstore, OBJECTS) == 3 - 1
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def edited(edit: Callable[[record_pb2.Record], object]) -> record_pb2.Record:

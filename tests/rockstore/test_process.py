@@ -21,7 +21,7 @@ from services.chassis.log.memory import MemoryLog
 from services.chassis.process import ProcessConfig
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Store
-from services.rockstore.__main__ import build, store_limits
+from services.rockstore.build import build, store_limits
 from services.rockstore.config import RockstoreConfig
 from services.rockstore.store import FAMILIES
 from tests.rockstore.records import NOW_MS, Rockstore, open_rockstore, put_pin
@@ -65,14 +65,29 @@ def test_a_follower_that_is_ended_goes_on_where_it_was(tmp_path: Path) -> None:
     follower = follower_of(rockstore, log)
     follower.wait_applied(publish(log, put_pin(1, version=5, title="first"), put_pin(2)), timeout_s=20)
     follower.stop()
-    rockstore.raw.close()
+    rockstore.close()
     written = publish(log, put_pin(1, version=4, title="late"), put_pin(2, time_ms=NOW_MS + 1, title="new"))
     rockstore = open_rockstore(tmp_path, owned=OWNED)
     follower = follower_of(rockstore, log)
     follower.wait_applied(written, timeout_s=20)
     follower.stop()
     assert titles(rockstore, 1, 2) == ["first", "new"]
-    rockstore.raw.close()
+    rockstore.close()
+
+
+def test_who_waited_for_the_follower_reads_the_new_row_though_the_old_one_was_cached(tmp_path: Path) -> None:
+    log = MemoryLog({"objects": 8})
+    rockstore = open_rockstore(tmp_path, owned=OWNED)
+    follower = follower_of(rockstore, log)
+    for turn in range(30):
+        row = {**ROW, "features": [float(turn), 0, 0]}
+        puts = [put_pin(id, time_ms=NOW_MS + turn, **row) for id in (1, 2, 3)]  # type: ignore[arg-type]
+        follower.wait_applied(publish(log, *puts), timeout_s=20)
+        request = rockstore_pb2.GetFeatureRowsRequest(kind=PIN, ids_u64=np.array([1, 2, 3], "<u8").tobytes())
+        answer = rockstore.servicer.GetFeatureRows(request, None)  # type: ignore[arg-type]
+        assert np.frombuffer(answer.features_f32, "<f4").reshape(3, 3)[:, 0].tolist() == [turn] * 3
+    follower.stop()
+    rockstore.close()
 
 
 def test_a_row_that_does_not_fit_goes_to_the_dead_letters(tmp_path: Path) -> None:
@@ -84,13 +99,13 @@ def test_a_row_that_does_not_fit_goes_to_the_dead_letters(tmp_path: Path) -> Non
     follower.stop()
     assert titles(rockstore, 1, 2) == ["", "fits"]
     assert log.end_offsets("dead-letters") == [1]
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_the_largest_batch_of_a_follower_fits_the_store(tmp_path: Path) -> None:
     """Every put with an expiry in both cells, beside a full purge; one entry too many ends the process."""
     config = RockstoreConfig(gone_keep_s=0)
-    rockstore = open_rockstore(tmp_path / "store", config=config)
+    rockstore = open_rockstore(tmp_path, config=config)
     count = config.purge_entries_max * 8
     rockstore.follow(*(put_pin(id, ttl_seconds=1, **ROW) for id in range(1, count + 1)))  # type: ignore[arg-type]
     later_ms = NOW_MS + 10_000
@@ -102,15 +117,15 @@ def test_the_largest_batch_of_a_follower_fits_the_store(tmp_path: Path) -> None:
     changes = [change for change in map(rockstore.view.decode, records) if change is not None]
     rockstore.view.apply(changes, batch)
     assert len(batch) > 4 * config.follower.batch_records_max
-    rockstore.raw.close()
+    rockstore.close()
     with Store(tmp_path / "store", FAMILIES, limits=store_limits(config)) as raw:
         raw.write(batch)
 
 
 def test_the_process_serves_over_grpc_without_a_log(tmp_path: Path) -> None:
-    filled = open_rockstore(tmp_path / "store", owned=OwnedShards.everything(64))
+    filled = open_rockstore(tmp_path, owned=OwnedShards.everything(64))
     filled.follow(put_pin(5, title="five", **ROW))  # type: ignore[arg-type]
-    filled.raw.close()
+    filled.close()
     process = ProcessConfig(listen="127.0.0.1:0", data_dir=tmp_path, catch_up_s_max=0.0, drain_linger_ms=0)
     # Nobody listens there: reads do not need the log.
     config = RockstoreConfig(process=process, follower=FollowerConfig(log="127.0.0.1:1"))

@@ -25,6 +25,7 @@ def stored(version: int, features: list[list[float]], ids: list[list[int]], plac
         version,
         np.array(features, np.float32).reshape(len(places), -1),
         np.array(ids, np.uint64).reshape(len(places), -1),
+        np.zeros(len(places), np.int64),
     )
 
 
@@ -103,6 +104,8 @@ def test_a_row_that_its_schema_does_not_describe_is_absent_and_counted(
         pytest.param(lambda: schema(1, "a a"), "differ: a", id="a name twice"),
         pytest.param(lambda: schema(1, "a", "a"), "differ: a", id="a name as feature and id"),
         pytest.param(lambda: Schema(Kind.PIN, 1, ("a",), ()), "defaults", id="a default is missing"),
+        pytest.param(lambda: schema(1, "a", default=float("inf")), "finite", id="an infinite default"),
+        pytest.param(lambda: schema(1, "a", default=1e39), "finite", id="infinite as float32"),
         pytest.param(lambda: schema(2, "a", renames={"b": "c"}), "renames", id="rename to nothing"),
         pytest.param(lambda: Schemas([schema(1, "a"), schema(1, "b")]), "twice", id="a version twice"),
     ],

@@ -98,14 +98,14 @@ def test_old_rows_are_answered_under_the_newest_schema(tmp_path: Path) -> None:
     second = Schema(Kind.PIN, 2, ("b", "c"), (0, 7), ("y", "x"))
     before = open_rockstore(tmp_path, schemas=[first])
     before.follow(put_pin(1, features=[1, 2], ids=[5], schema_version=1))
-    before.raw.close()
+    before.close()
     rockstore = open_rockstore(tmp_path, schemas=[first, second])
     rockstore.follow(put_pin(2, features=[3, 4], ids=[6, 7], schema_version=2))
     answer = rows(rockstore, 1, 2)
     assert np.frombuffer(answer.features_f32, "<f4").tolist() == [2, 7, 3, 4]
     assert np.frombuffer(answer.feature_ids_u64, "<u8").tolist() == [0, 5, 6, 7]
     assert (answer.present_u8, answer.schema_version) == (b"\x01\x01", 2)
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_an_empty_request_has_an_empty_answer(rockstore: Rockstore) -> None:
@@ -121,6 +121,36 @@ def test_the_schema_is_told(rockstore: Rockstore) -> None:
         [0.5, 0, 0],
         5,
     )
+
+
+def test_an_older_schema_that_is_still_declared_is_told(tmp_path: Path) -> None:
+    declared = [Schema(Kind.PIN, 1, ("a",), (0,), ("x",)), Schema(Kind.PIN, 3, ("b",), (1,), ("x",))]
+    rockstore = open_rockstore(tmp_path, schemas=declared)
+    told = {
+        version: rockstore.servicer.GetSchema(
+            rockstore_pb2.GetSchemaRequest(kind=PIN, schema_version=version), CONTEXT
+        )
+        for version in (0, 1, 3)
+    }
+    assert [(told[v].schema_version, list(told[v].features)) for v in (0, 1, 3)] == [
+        (3, ["b"]),
+        (1, ["a"]),
+        (3, ["b"]),
+    ]
+    with pytest.raises(NotFound, match=r"there are \[1, 3\]"):
+        rockstore.servicer.GetSchema(rockstore_pb2.GetSchemaRequest(kind=PIN, schema_version=2), CONTEXT)
+    rockstore.close()
+
+
+def test_interests_have_rows_but_no_object(tmp_path: Path) -> None:
+    schema = Schema(Kind.INTEREST, 1, ("a",), (3,))
+    rockstore = open_rockstore(tmp_path, schemas=[schema])
+    assert objects(rockstore, kind=INTEREST, ids_u64=pack(1)).objects[0].version == 0
+    request = rockstore_pb2.GetFeatureRowsRequest(kind=INTEREST, ids_u64=pack(1))
+    answer = rockstore.servicer.GetFeatureRows(request, CONTEXT)
+    assert np.frombuffer(answer.features_f32, "<f4").tolist() == [3]
+    assert answer.present_u8 == b"\0"
+    rockstore.close()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +188,7 @@ def test_ids_of_other_hosts_are_refused(tmp_path: Path) -> None:
         objects(rockstore, kind=PIN, ids_u64=pack(1, other))
     with pytest.raises(WrongShard):
         rows(rockstore, 1, other)
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_an_answer_has_a_limit_of_bytes(tmp_path: Path) -> None:
@@ -168,7 +198,7 @@ def test_an_answer_has_a_limit_of_bytes(tmp_path: Path) -> None:
     assert len(objects(rockstore, kind=PIN, ids_u64=pack(*range(1, 14))).objects) == 13
     with pytest.raises(LimitExceeded, match="ask for fewer"):
         objects(rockstore, kind=PIN, ids_u64=pack(*range(1, 21)))
-    rockstore.raw.close()
+    rockstore.close()
 
 
 def test_an_object_that_cannot_be_parsed_is_data_loss(rockstore: Rockstore) -> None:

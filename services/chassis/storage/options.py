@@ -148,6 +148,14 @@ def frozen_family(prefix_bytes: int) -> Family:
     )
 
 
+def loaded_family() -> Family:
+    """Values read by exact key that come in whole table files and are never written singly."""
+    # No level of its own to grow hot in: the files lie at the bottom from the first moment.
+    return Family(
+        write_buffer_bytes=2 * MB, hash_index=True, compression=(LZ4,) * LEVELS, bottom_compression=LZ4
+    )
+
+
 def small_family() -> Family:
     """A few thousand keys: offsets, tails, settings."""
     return Family(write_buffer_bytes=2 * MB)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rocksdict import Checkpoint, DbClosedError, Rdict, WriteBatch
+from rocksdict import Checkpoint, DbClosedError, IngestExternalFileOptions, Rdict, WriteBatch
 
 from services.chassis.errors import DiskFull, FeedmeshError, LimitExceeded, StorageFault
 from services.chassis.storage import gauges
@@ -158,6 +158,18 @@ class Store:
     def sync(self) -> None:
         """Block until everything written so far is on the disk."""
         self.write(self.batch(), sync=True)
+
+    def ingest(self, family: str, files: Sequence[Path]) -> None:
+        """Take table files over (`table_file.py`), all or none; their rows are newer than what is there.
+
+        The files are moved, or copied from another file system. On the disk on return.
+
+        Raises:
+            CorruptValue, DiskFull, StorageFault: nothing was taken over.
+        """
+        options = IngestExternalFileOptions()
+        options.set_move_files(True)
+        self._call(family, "ingest_external_file", [str(path) for path in files], options)
 
     def checkpoint(self, path: Path) -> None:
         """Make an openable copy at `path` (which must not exist) of hard links; on the same file system.

@@ -180,16 +180,20 @@ class GetSchemaRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
     kind: _type_pb2.ObjectKind.ValueType
     """The kind."""
+    schema_version: _builtins.int
+    """A declared version; NOT_FOUND when it is not declared. 0: the newest."""
     def __init__(
         self,
         *,
         kind: _type_pb2.ObjectKind.ValueType = ...,
+        schema_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "schema_version", b"schema_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,7 +201,7 @@ Global___GetSchemaRequest: _TypeAlias = GetSchemaRequest  # noqa: Y015
 
 @_typing.final
 class GetSchemaResponse(_message.Message):
-    """The newest schema of a kind."""
+    """One schema of a kind."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

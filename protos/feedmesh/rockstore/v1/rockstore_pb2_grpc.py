@@ -71,7 +71,7 @@ class RockstoreServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSchema(self, request, context):
-        """The schema of a kind's feature rows.
+        """A schema of a kind's feature rows, the newest one or a version that is still declared.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class RockstoreServiceStub:
     GetFeatureRows: _grpc.UnaryUnaryMultiCallable[_rockstore_pb2.GetFeatureRowsRequest, _rockstore_pb2.GetFeatureRowsResponse]
     """Feature rows of one kind as matrices. Ids of other hosts are refused with WRONG_SHARD."""
     GetSchema: _grpc.UnaryUnaryMultiCallable[_rockstore_pb2.GetSchemaRequest, _rockstore_pb2.GetSchemaResponse]
-    """The schema of a kind's feature rows."""
+    """A schema of a kind's feature rows, the newest one or a version that is still declared."""
 
 @_typing.type_check_only
 class RockstoreServiceAsyncStub(RockstoreServiceStub):
@@ -50,7 +50,7 @@ class RockstoreServiceAsyncStub(RockstoreServiceStub):
     GetFeatureRows: _aio.UnaryUnaryMultiCallable[_rockstore_pb2.GetFeatureRowsRequest, _rockstore_pb2.GetFeatureRowsResponse]  # type: ignore[assignment]
     """Feature rows of one kind as matrices. Ids of other hosts are refused with WRONG_SHARD."""
     GetSchema: _aio.UnaryUnaryMultiCallable[_rockstore_pb2.GetSchemaRequest, _rockstore_pb2.GetSchemaResponse]  # type: ignore[assignment]
-    """The schema of a kind's feature rows."""
+    """A schema of a kind's feature rows, the newest one or a version that is still declared."""
 
 class RockstoreServiceServicer(metaclass=_abc_1.ABCMeta):
     """Versioned objects by kind and id. All calls are reads and idempotent."""
@@ -77,6 +77,6 @@ class RockstoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rockstore_pb2.GetSchemaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rockstore_pb2.GetSchemaResponse, _abc.Awaitable[_rockstore_pb2.GetSchemaResponse]]:
-        """The schema of a kind's feature rows."""
+        """A schema of a kind's feature rows, the newest one or a version that is still declared."""
 
 def add_RockstoreServiceServicer_to_server(servicer: RockstoreServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
