@@ -39,11 +39,15 @@ def build(config: CounterConfig, host: Host) -> Leaf:
         warm(counters)
         view.load()
 
+    def close() -> None:
+        table.close()
+        store.close()
+
     return Leaf(
         services=[(counter_pb2_grpc.add_CounterServiceServicer_to_server, servicer, FULL_NAME)],
         follower=connect_follower(host, config.follower, store=store, view=view),
         warm=warm_and_load,
-        close=store.close,
+        close=close,
     )
 
 

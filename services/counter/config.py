@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from services.chassis.config import CONFIG
 from services.chassis.log.follower import FollowerConfig
 from services.chassis.process import ProcessConfig
-from services.counter.counters import CounterKind, Counters, CounterSpec
+from services.counter.counters import WINDOW_SLOTS_MAX, CounterKind, Counters, CounterSpec
 from services.counter.table import ENTITIES_HARD_MAX, TableLimits
 
 _MB: Final = 1 << 20
@@ -27,14 +27,23 @@ class DeclaredCounter:
     name: str
     """Name in requests. Renaming it starts a new one at 0."""
 
-    kind: Literal["total", "decayed"] = "total"
-    """total: adds for ever. decayed: halves every half-life, answered as 0 when below."""
+    kind: Literal["total", "decayed", "windowed"] = "total"
+    """total: adds for ever. decayed: halves every half-life, answered as 0 when below. windowed: adds the
+    events of the last hours."""
 
     actions: dict[Action, float] = field(default_factory=dict)
-    """Actions that count, and the weight of each; whole and positive for a total."""
+    """Actions that count, and the weight of each: whole and positive for total and windowed, to 1,000 for
+    windowed."""
 
     half_life_hours: float = Field(default=0, ge=0)
     """Of a decayed counter."""
+
+    window_hours: float = Field(default=0, ge=0)
+    """Of a windowed counter."""
+
+    window_slots: int = Field(default=12, ge=1, le=WINDOW_SLOTS_MAX)
+    """Slots that a window is cut into, counted from 1970 (UTC): the answer has the slot that runs and those
+    before it, so it covers the window less up to one slot. Each costs 2 bytes an entity."""
 
     def build(self) -> CounterSpec:
         """The domain's counter; raises ValueError with what is wrong."""
@@ -43,6 +52,8 @@ class DeclaredCounter:
             kind=CounterKind(self.kind),
             weights={str(action): weight for action, weight in self.actions.items()},
             half_life_ms=round(self.half_life_hours * _HOUR_MS),
+            window_ms=round(self.window_hours * _HOUR_MS),
+            window_slots=self.window_slots if self.kind == "windowed" else 0,
         )
 
     def __post_init__(self) -> None:
@@ -92,10 +103,11 @@ class CounterConfig:
 
     counters: tuple[DeclaredCounter, ...] = DEFAULT_COUNTERS
     """What is counted, in the order of the answer's columns. Given in the file, it replaces the default
-    whole. A counter that is added starts at 0; the past is counted only by following the log anew."""
+    whole. A counter that is added starts at 0; the past is counted only by following the log anew. None of
+    the default ones is windowed: nothing in this mesh reads one, and each costs every entity its slots."""
 
     counters_max: int = Field(default=64, ge=1, le=256)
-    """Counters that may be declared: each costs 4 bytes an entity."""
+    """Counters that may be declared: each costs 4 bytes an entity, or 2 a slot."""
 
     entities_max: int = Field(default=20_000_000, ge=1, le=ENTITIES_HARD_MAX)
     """Entities that are counted; later ones are refused and counted as such. About 100 to 150 bytes of memory
@@ -125,6 +137,13 @@ class CounterConfig:
     scan_slice: int = Field(default=100_000, ge=1)
     """Rows that GetTop scans while the follower waits, about 1 ms."""
 
+    part_entities: int = Field(default=20_000, ge=1)
+    """Entities of one GetCounts that are worth a thread, about 0.6 ms: a request for twice as many or more is
+    shared with `read_threads`."""
+
+    read_threads: int = Field(default=1, ge=0, le=64)
+    """Threads that help with large requests, beside each request's own; 0: none."""
+
     def __post_init__(self) -> None:
         if len(self.counters) > self.counters_max:
             raise ValueError(
@@ -148,4 +167,6 @@ class CounterConfig:
             entities_initial=min(self.entities_initial, self.entities_max),
             add_slice=self.add_slice,
             scan_slice=self.scan_slice,
+            part_entities=self.part_entities,
+            read_threads=self.read_threads,
         )

@@ -1,12 +1,19 @@
-"""The counting and reading loops, as numba kernels without the GIL.
+"""The counting and reading loops over many entities, as numba kernels without the GIL.
 
 The table is open addressing with linear probing, at most half full: slots of a power of two, and rows that
 lie densely beside them in order of arrival. The slot comes from the *upper* bits of mix64: the ids of one
 host share residues of the lower ones, because these choose the shard, and would crowd in a part of the
 slots. Nothing is checked here: the caller gives room for every entity it adds, and no entity is 0.
-Each kernel takes its arrays out of the tuple first: a helper that is handed the whole tuple costs ten
+Each kernel takes its arrays out of the tuples first: a helper that is handed a whole tuple costs ten
 reference counts a call, which made a look-up several times dearer.
+
+Both wait for memory more than for anything else: a random entity of millions is five cache misses. So they
+take BLOCK entities at a time: ask for all their slots, then find all rows and ask for these, then read or
+count. 20,000 of 2 million entities, four totals, one thread: 0.55 ms, where one after the other took 1.75;
+counting into a million entities: 4.2 million a second instead of 2.7 (medians in turn, AMD EPYC). A row may
+lie across two cache lines: asking for the second, too, was a fifth of the reading.
 """
+# ruff: noqa: PLR0917  kernels take their columns by position
 
 from __future__ import annotations
 
@@ -16,9 +23,19 @@ import numpy as np
 from numba import njit
 
 from services.chassis.columns.mixing import mix64_kernel
+from services.counter.float16_kernels import float16_bits
+from services.counter.prefetch import prefetch
+from services.counter.row_kernels import (
+    Columns,
+    count_decayed,
+    count_total,
+    count_windowed,
+    decayed_value,
+    windowed_value,
+)
 
-TOTAL_MAX = np.uint32(0xFFFFFFFF)
-FLOAT16_MAX = np.float32(65_504)
+BLOCK = 64
+"""Entities whose memory is asked for together; 32 and 128 were as fast."""
 
 
 class Table(NamedTuple):
@@ -32,16 +49,10 @@ class Table(NamedTuple):
     """uint64: 64 - log2(slots), keeps the upper bits of the hash."""
     entities: Any
     """uint64, shape (row,)."""
-    last_ms: Any
-    """int64, shape (row,): time of the newest event, which the decayed values are of."""
-    totals: Any
-    """uint32, shape (row, total)."""
-    decayed: Any
-    """float32, shape (row, decayed)."""
-    half_lives_ms: Any
-    """float64, shape (decayed,)."""
     marks: Any
     """uint8, shape (row,): all 0 outside of `add`."""
+    columns: Columns
+    """The counts of each row."""
 
 
 class Increments(NamedTuple):
@@ -53,15 +64,6 @@ class Increments(NamedTuple):
     """uint8."""
     times_ms: Any
     """int64."""
-
-
-class Weights(NamedTuple):
-    """What an action adds."""
-
-    totals: Any
-    """uint32, shape (action, total)."""
-    decayed: Any
-    """float64, shape (action, decayed)."""
 
 
 class Rows(NamedTuple):
@@ -103,25 +105,49 @@ def place_rows(table: Any, first: Any, end: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def decayed_by(value: Any, elapsed_ms: Any, half_life_ms: Any) -> Any:
-    """float64 `value` after a time; never more than it was."""
-    return value * np.exp2(-max(elapsed_ms, 0.0) / half_life_ms)
+def _find_rows(table: Any, entities: Any, rows: Any) -> Any:
+    """Fill `rows` (int64, -1: none) for one block, and fetch what they hold; returns how many there are."""
+    slot_keys, slot_rows, shift = table.slot_keys, table.slot_rows, table.shift
+    last_ms, totals, decayed, cells = table.columns
+    for i in range(len(entities)):
+        slot = np.int64(mix64_kernel(entities[i]) >> shift)
+        prefetch(slot_keys, slot)
+        prefetch(slot_rows, slot)
+    found_count = 0
+    for i in range(len(entities)):
+        row = find_row(slot_keys, slot_rows, shift, entities[i])
+        rows[i] = row
+        if row >= 0:
+            found_count += 1
+            prefetch(last_ms, row)
+            prefetch(decayed, row)
+            # These may lie across two cache lines.
+            prefetch(totals, row)
+            prefetch(totals, row + 1)
+            prefetch(cells, row)
+            prefetch(cells, row + 1)
+    return found_count
 
 
 @njit(cache=True, nogil=True)
-def add(table: Any, increments: Any, weights: Any, rows: Any, dirty: Any) -> Any:
+def add(table: Any, increments: Any, rules: Any, rows: Any, dirty: Any) -> Any:
     """Count the increments in order; `dirty` (int64) has room for one row each.
 
     Returns (row count after, rows in `dirty`, increments refused because there are `rows.count_max` rows).
     """
     slot_keys, slot_rows, shift, marks = table.slot_keys, table.slot_rows, table.shift, table.marks
-    entities, last_ms, totals, decayed = table.entities, table.last_ms, table.totals, table.decayed
-    total_weights, decayed_weights, half_lives_ms = weights.totals, weights.decayed, table.half_lives_ms
+    entities, (last_ms, totals, decayed, cells) = table.entities, table.columns
+    total_weights, decayed_weights, half_lives_ms, window_weights, rings = rules
     counted, actions, times_ms = increments.entities, increments.actions, increments.times_ms
+    block = np.empty(BLOCK, np.int64)
     row_count = rows.count
     dirty_count = 0
     refused_count = 0
     for i in range(len(counted)):
+        if i % BLOCK == 0:
+            # For what it fetches: who is new in this block has no row yet, so each is looked up again.
+            _find_rows(table, counted[i : i + BLOCK], block)
+        action, time_ms = actions[i], times_ms[i]
         row = find_row(slot_keys, slot_rows, shift, counted[i])
         if row < 0:
             if row_count >= rows.count_max:
@@ -130,19 +156,13 @@ def add(table: Any, increments: Any, weights: Any, rows: Any, dirty: Any) -> Any
             row = row_count
             row_count += 1
             entities[row] = counted[i]
-            last_ms[row] = times_ms[i]
+            last_ms[row] = time_ms
             place_row(slot_keys, slot_rows, shift, counted[i], row)
-        for column in range(totals.shape[1]):
-            # Stops at the greatest value instead of starting again at 0.
-            totals[row, column] += min(total_weights[actions[i], column], TOTAL_MAX - totals[row, column])
-        elapsed_ms = np.float64(times_ms[i] - last_ms[row])
-        for column in range(decayed.shape[1]):
-            half_life_ms = half_lives_ms[column]
-            # Values are kept as of the newest event; the weight of a late event has decayed already.
-            kept = decayed_by(np.float64(decayed[row, column]), elapsed_ms, half_life_ms)
-            weight = decayed_by(decayed_weights[actions[i], column], -elapsed_ms, half_life_ms)
-            decayed[row, column] = kept + weight
-        last_ms[row] = max(last_ms[row], times_ms[i])
+        held_ms = last_ms[row]
+        count_total(totals, total_weights, row, action)
+        count_decayed(decayed, decayed_weights, half_lives_ms, row, action, np.float64(time_ms - held_ms))
+        count_windowed(cells, window_weights, rings, row, action, held_ms, time_ms)
+        last_ms[row] = max(held_ms, time_ms)
         if marks[row] == 0:
             marks[row] = 1
             dirty[dirty_count] = row
@@ -153,43 +173,58 @@ def add(table: Any, increments: Any, weights: Any, rows: Any, dirty: Any) -> Any
 
 
 @njit(cache=True, nogil=True)
-def gather(table: Any, asked: Any, columns: Any, now_ms: Any, out: Any) -> Any:
-    """Fill `out` (float32, shape (asked, columns)), clipped to 0 … 65,504; returns how many were found.
+def gather(table: Any, rules: Any, asked: Any, wanted: Any, now_ms: Any, out: Any) -> Any:
+    """Fill `out` with float16 bits (uint16, shape (asked, wanted)), clipped to 0 … 65,504.
 
-    Events after `now_ms` count in full, as if they were now; so in `column_values`.
+    `wanted` are columns, int32. Zeros for entities that have no row; returns how many have one.
     """
-    slot_keys, slot_rows, shift = table.slot_keys, table.slot_rows, table.shift
-    totals, decayed, last_ms = table.totals, table.decayed, table.last_ms
-    half_lives_ms = table.half_lives_ms
+    rows = np.empty(BLOCK, np.int64)
     found_count = 0
-    for i in range(len(asked)):
-        row = find_row(slot_keys, slot_rows, shift, asked[i])
-        if row < 0:
-            out[i, :] = np.float32(0)
-            continue
-        found_count += 1
-        elapsed_ms = np.float64(now_ms - last_ms[row])
-        for j in range(len(columns)):
-            column = columns[j]
-            if column >= 0:
-                value = np.float32(totals[row, column])
-            else:
-                held = np.float64(decayed[row, -1 - column])
-                value = np.float32(max(decayed_by(held, elapsed_ms, half_lives_ms[-1 - column]), 0.0))
-            out[i, j] = min(value, FLOAT16_MAX)
+    for start in range(0, len(asked), BLOCK):
+        end = min(start + BLOCK, len(asked))
+        found_count += _find_rows(table, asked[start:end], rows)
+        _read_rows(table.columns, rules, rows[: end - start], wanted, now_ms, out[start:end])
     return found_count
 
 
 @njit(cache=True, nogil=True)
-def column_values(table: Any, first_row: Any, column: Any, now_ms: Any, out: Any) -> None:
+def _read_rows(columns: Any, rules: Any, rows: Any, wanted: Any, now_ms: Any, out: Any) -> None:
+    """One block of `gather`, counter by counter."""
+    last_ms, totals, decayed, cells = columns
+    half_lives_ms, rings = rules.half_lives_ms, rules.rings
+    decayed_first = totals.shape[1]
+    windowed_first = decayed_first + decayed.shape[1]
+    for j in range(len(wanted)):
+        column = wanted[j]
+        for i in range(len(rows)):
+            row = rows[i]
+            value = np.float32(0)
+            if row >= 0:
+                if column < decayed_first:
+                    value = np.float32(totals[row, column])
+                elif column < windowed_first:
+                    elapsed_ms = np.float64(now_ms - last_ms[row])
+                    value = decayed_value(decayed, half_lives_ms, row, column - decayed_first, elapsed_ms)
+                else:
+                    value = windowed_value(cells, rings, row, column - windowed_first, last_ms[row], now_ms)
+            out[i, j] = float16_bits(value)
+
+
+@njit(cache=True, nogil=True)
+def column_values(table: Any, rules: Any, first_row: Any, column: Any, now_ms: Any, out: Any) -> None:
     """Fill `out` (float32, not below 0) with one counter's values of rows first_row, first_row + 1, …"""
-    totals, decayed, last_ms = table.totals, table.decayed, table.last_ms
-    if column >= 0:
+    last_ms, totals, decayed, cells = table.columns
+    half_lives_ms, rings = rules.half_lives_ms, rules.rings
+    if column < totals.shape[1]:
         for i in range(len(out)):
             out[i] = np.float32(totals[first_row + i, column])
         return
-    half_life_ms = table.half_lives_ms[-1 - column]
+    column -= totals.shape[1]
+    if column < decayed.shape[1]:
+        for i in range(len(out)):
+            elapsed_ms = np.float64(now_ms - last_ms[first_row + i])
+            out[i] = decayed_value(decayed, half_lives_ms, first_row + i, column, elapsed_ms)
+        return
+    column -= decayed.shape[1]
     for i in range(len(out)):
-        elapsed_ms = np.float64(now_ms - last_ms[first_row + i])
-        held = np.float64(decayed[first_row + i, -1 - column])
-        out[i] = np.float32(max(decayed_by(held, elapsed_ms, half_life_ms), 0.0))
+        out[i] = windowed_value(cells, rings, first_row + i, column, last_ms[first_row + i], now_ms)

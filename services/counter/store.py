@@ -2,6 +2,7 @@
 
     family   key (big-endian, in sort order)   value (little-endian)
     rows     shard u16 | entity u64            layout u32 | last_ms i64 | u32 × totals | f32 × decayed
+                                              | u16 × slots of the windowed counters
     system   "counter/layouts"                 the list of layouts, JSON (`layout.py`)
              and the follower's offsets
 
@@ -66,6 +67,7 @@ class CounterStore:
         values["last_ms"] = rows.last_ms
         values["totals"] = rows.totals
         values["decayed"] = rows.decayed
+        values["cells"] = rows.cells
         # Void, not "S": byte strings would lose their trailing zeros.
         for key, value in zip(_split(keys), _split(values), strict=True):
             batch.put(ROWS, key, value)
@@ -128,6 +130,7 @@ class CounterStore:
             values["last_ms"].astype(np.int64),
             values["totals"].astype(np.uint32),
             values["decayed"].astype(np.float32),
+            values["cells"].astype(np.uint16),
         )
         return upgrade(rows, old=layout, new=self._current)
 

@@ -3,9 +3,10 @@
 One thread (the follower's) adds; any thread reads. Kernels run without the GIL under a `ReadWriteGuard`,
 so no reader sees half of an increment. A batch is added, and a scan is read, in slices: nobody waits for
 the guard longer than one slice takes; two entities of one answer may therefore differ by a slice.
-Growth copies aside, then swaps under the guard. Costs 20 + 4 bytes per counter and entity, times up to 2
-for the room to grow, and 24 bytes of slots. Refuses entities past `entities_max` (counted, never an error).
-Next: `kernels.py`.
+Growth copies aside, then swaps under the guard. An entity costs 17 bytes and 4 per counter, or 2 per slot
+of a windowed one, times up to 2 for the room to grow, and 24 bytes of hash slots. Refuses entities past
+`entities_max` (counted, never an error).
+Next: `kernels.py`, `row_kernels.py`; `parts.py` for large requests.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from services.chassis.columns.guard import ReadWriteGuard
 from services.counter import kernels
 from services.counter.counters import Counters
+from services.counter.parts import Parts
 
 ENTITIES_HARD_MAX = 1 << 30
 # A slot holds its row as int32.
@@ -36,6 +38,10 @@ class TableLimits:
     """Increments counted while readers wait."""
     scan_slice: int = 100_000
     """Rows scanned while the writer waits."""
+    part_entities: int = 20_000
+    """Entities of one request that are worth a thread."""
+    read_threads: int = 1
+    """Threads that help with large requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,13 @@ class Rows:
 
     entities: NDArray[np.uint64]
     last_ms: NDArray[np.int64]
-    """Time of the newest event, which the decayed values are of."""
+    """Time of the newest event, which the decayed values are of and the windows end at."""
     totals: NDArray[np.uint32]
     """Shape (row, total)."""
     decayed: NDArray[np.float32]
     """Shape (row, decayed)."""
+    cells: NDArray[np.uint16]
+    """Shape (row, cell): the slots of all windowed counters."""
 
 
 class CounterTable:
@@ -58,8 +66,8 @@ class CounterTable:
         if not 1 <= limits.entities_max <= ENTITIES_HARD_MAX:
             raise ValueError(f"entities_max is {limits.entities_max}, must be 1 to {ENTITIES_HARD_MAX}")
         self._counters = counters
-        self._weights = kernels.Weights(counters.total_weights, counters.decayed_weights)
         self._limits = limits
+        self._parts = Parts(part_entities=limits.part_entities, threads=limits.read_threads)
         self._guard = ReadWriteGuard()
         self._count = 0
         self._table = _empty(counters, limits.entities_initial)
@@ -72,7 +80,9 @@ class CounterTable:
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays, room to grow included."""
-        return sum(array.nbytes for array in self._table)
+        table = self._table
+        hashed = (table.slot_keys, table.slot_rows, table.entities, table.marks)
+        return sum(array.nbytes for array in (*hashed, *table.columns))
 
     def add(
         self, entities: NDArray[np.uint64], actions: NDArray[np.uint8], times_ms: NDArray[np.int64]
@@ -104,9 +114,11 @@ class CounterTable:
         self._grow(self._count + count)
         table, start, end = self._table, self._count, self._count + count
         table.entities[start:end] = loaded.entities[:count]
-        table.last_ms[start:end] = loaded.last_ms[:count]
-        table.totals[start:end] = loaded.totals[:count]
-        table.decayed[start:end] = loaded.decayed[:count]
+        columns = table.columns
+        columns.last_ms[start:end] = loaded.last_ms[:count]
+        columns.totals[start:end] = loaded.totals[:count]
+        columns.decayed[start:end] = loaded.decayed[:count]
+        columns.cells[start:end] = loaded.cells[:count]
         kernels.place_rows(table, np.int64(start), np.int64(end))
         self._count = end
         return len(loaded.entities) - count
@@ -116,12 +128,21 @@ class CounterTable:
     ) -> tuple[NDArray[np.float16], int]:
         """Counts of shape (asked, columns) clipped at 65,504, zeros for the unknown; and how many are known.
 
-        float16 has 11 bits: whole counts are exact to 2,048, above it they are right to 0.05%.
+        float16 has 11 bits: whole counts are exact to 2,048, above it they are right to 0.05%. A large
+        request is shared with other threads; the answer has the same bits.
         """
-        out = np.empty((len(asked), len(columns)), np.float32)
+        bits = np.empty((len(asked), len(columns)), np.uint16)
+
+        def gather(part: slice) -> int:
+            found: int = kernels.gather(
+                table, self._counters.rules, asked[part], columns, np.int64(now_ms), bits[part]
+            )
+            return found
+
         with self._guard.read():
-            found_count = kernels.gather(self._table, asked, columns, np.int64(now_ms), out)
-        return out.astype(np.float16), int(found_count)
+            table = self._table
+            found_count = self._parts.sum(len(asked), gather)
+        return bits.view(np.float16), found_count
 
     def column(self, column: int, *, now_ms: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Every entity and its value of one counter, in order of arrival; entities that come meanwhile are
@@ -136,9 +157,18 @@ class CounterTable:
                 table = self._table
                 entities[part] = table.entities[part]
                 kernels.column_values(
-                    table, np.int64(start), np.int32(column), np.int64(now_ms), values[part]
+                    table,
+                    self._counters.rules,
+                    np.int64(start),
+                    np.int32(column),
+                    np.int64(now_ms),
+                    values[part],
                 )
         return entities, values
+
+    def close(self) -> None:
+        """End the threads of large requests."""
+        self._parts.close()
 
     def _add_slice(
         self, entities: NDArray[np.uint64], actions: NDArray[np.uint8], times_ms: NDArray[np.int64]
@@ -149,7 +179,7 @@ class CounterTable:
         rows = kernels.Rows(np.int64(self._count), np.int64(self._limits.entities_max))
         with self._guard.write():
             count, dirty_count, refused_count = kernels.add(
-                self._table, increments, self._weights, rows, dirty
+                self._table, increments, self._counters.rules, rows, dirty
             )
             self._count = int(count)
         return dirty[:dirty_count], int(refused_count)
@@ -157,7 +187,7 @@ class CounterTable:
     def _copy(self, rows: NDArray[np.int64]) -> Rows:
         # Without the guard: the only writer is the thread that is here.
         held = self._table
-        return Rows(held.entities[rows], held.last_ms[rows], held.totals[rows], held.decayed[rows])
+        return Rows(held.entities[rows], *(column[rows] for column in held.columns))
 
     def _grow(self, count: int) -> None:
         """Make room for `count` rows. Readers go on with the old arrays until the swap."""
@@ -165,9 +195,8 @@ class CounterTable:
             return
         grown, old, used = _empty(self._counters, count), self._table, slice(0, self._count)
         grown.entities[used] = old.entities[used]
-        grown.last_ms[used] = old.last_ms[used]
-        grown.totals[used] = old.totals[used]
-        grown.decayed[used] = old.decayed[used]
+        for to, held in zip(grown.columns, old.columns, strict=True):
+            to[used] = held[used]
         kernels.place_rows(grown, np.int64(0), np.int64(self._count))
         with self._guard.write():
             self._table = grown
@@ -194,9 +223,6 @@ def _empty(counters: Counters, room: int) -> kernels.Table:
         slot_rows=np.zeros(slots, np.int32),
         shift=np.uint64(64 - (bits + 1)),
         entities=np.zeros(capacity, np.uint64),
-        last_ms=np.zeros(capacity, np.int64),
-        totals=np.zeros((capacity, len(counters.totals)), np.uint32),
-        decayed=np.zeros((capacity, len(counters.decayed)), np.float32),
-        half_lives_ms=counters.half_lives_ms,
         marks=np.zeros(capacity, np.uint8),
+        columns=counters.rows(capacity),
     )

@@ -57,7 +57,7 @@ def ndcg_by_session(
     _, session = np.unique(sessions, return_inverse=True)
     got = _dcg(np.lexsort((draw, -scores, session)), labels, session, k=k)
     best = _dcg(np.lexsort((-labels, session)), labels, session, k=k)
-    return np.divide(got, best, out=np.full(got.size, np.nan), where=best > 0)
+    return np.asarray(np.divide(got, best, out=np.full(got.size, np.nan), where=best > 0))
 
 
 def bootstrap_interval(

@@ -13,13 +13,13 @@
 | feedmesh_scorpion_cache_rows_max | gauge | kind | rows that fit |
 | feedmesh_scorpion_fetch_failures_total | counter | store, reason | calls to a store that gave no rows |
 | feedmesh_scorpion_columns_missing | gauge | store | columns of the list that the store's schema lacks |
-| feedmesh_scorpion_feature_defaults_total | counter | feature | unknown values: of rows at each fetch, of the request at each request |
+| feedmesh_scorpion_feature_defaults_total | counter | feature | unknown values, of a row when fetched |
 | feedmesh_scorpion_models | gauge | | models that are loaded |
 | feedmesh_scorpion_models_refused | gauge | | models in the directory that failed their checks |
 | feedmesh_scorpion_model_refusals_total | counter | | models that failed their checks, at each reading |
 | feedmesh_scorpion_model_swaps_total | counter | | changes of the serving model |
 | feedmesh_scorpion_feature_stash_bytes | gauge | | features that wait for a LogServed |
-| feedmesh_scorpion_feature_stash_dropped_total | counter | reason | requests that left it unasked: room, age |
+| feedmesh_scorpion_feature_stash_dropped_total | counter | reason | requests that left unasked: room, age |
 | feedmesh_scorpion_feature_log_rows_total | counter | | rows of the feature log on disk |
 | feedmesh_scorpion_feature_log_dropped_total | counter | reason | rows that were lost: queue, disk |
 | feedmesh_scorpion_feature_log_absent_total | counter | | rows that were served and not in the stash |

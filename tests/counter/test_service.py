@@ -18,7 +18,7 @@ from services.chassis.errors import (
     WrongShard,
 )
 from services.chassis.shards.owned import OwnedShards
-from services.counter.config import CounterConfig
+from services.counter.config import CounterConfig, DeclaredCounter
 from services.counter.counters import UnknownCounter
 from tests.counter.counting import HOUR_MS, NOW_MS, Counter, counted, entities_of, open_counter
 
@@ -70,6 +70,21 @@ def test_decay_is_for_the_time_asked_for_or_for_now(counter: Counter) -> None:
     asked = {"entities_u64": pack(5), "counters": ["popularity"]}
     assert matrix(counter, **asked) == [[1.5]]
     assert matrix(counter, **asked, now_ms=NOW_MS) == [[3]]
+
+
+def test_windows_are_for_the_time_asked_for_or_for_now_in_matrix_and_top(tmp_path: Path) -> None:
+    day = DeclaredCounter(name="day", kind="windowed", actions={"save": 1}, window_hours=24)
+    counter = open_counter(tmp_path, config=CounterConfig(counters=(*CounterConfig().counters, day)))
+    counter.follow(counted(5, 5, 6, action="save", time_ms=NOW_MS))
+    asked = {"entities_u64": pack(5, 6, 7), "counters": ["day", "saves"]}
+    assert matrix(counter, **asked) == [[2, 2], [1, 1], [0, 0]]
+    assert matrix(counter, **asked, now_ms=NOW_MS + 24 * HOUR_MS) == [[0, 2], [0, 1], [0, 0]]
+    assert top(counter, counter="day") == [(5, 2), (6, 1)]
+    counter.clock.advance_ms(24 * HOUR_MS)
+    assert top(counter, counter="day") == []
+    assert matrix(counter, **asked) == [[0, 2], [0, 1], [0, 0]]
+    assert matrix(counter, **asked, now_ms=NOW_MS) == [[2, 2], [1, 1], [0, 0]]
+    counter.raw.close()
 
 
 def test_an_empty_request_has_an_empty_answer(counter: Counter) -> None:

@@ -20,6 +20,7 @@ COUNTERS = Counters(
         CounterSpec("saves", CounterKind.TOTAL, {"save": 1}),
         CounterSpec("hot", CounterKind.DECAYED, {"save": 3, "hide": -2}, half_life_ms=HALF_LIFE_MS),
         CounterSpec("acts", CounterKind.TOTAL, {"save": 2, "hide": 5}),
+        CounterSpec("new", CounterKind.WINDOWED, {"save": 1}, window_ms=2_000, window_slots=2),
     ]
 )
 SAVE, HIDE = ACTIONS["save"], ACTIONS["hide"]
@@ -99,18 +100,18 @@ def test_answers_are_clipped_where_float16_ends_and_totals_stop_at_their_greates
     counted = table()
     full = Rows(
         np.array([7], np.uint64), np.zeros(1, np.int64), np.array([[65_520, 2**32 - 3]], np.uint32),
-        np.array([[1e9]], np.float32),
+        np.array([[1e9]], np.float32), np.array([[40_000, 25_530]], np.uint16),
     )  # fmt: skip
     assert counted.load(full) == 0
     rows, _ = add(counted, (7, SAVE, 0), (7, SAVE, 0))
-    assert counts(counted, 7) == [[65_504] * 3]
+    assert counts(counted, 7) == [[65_504] * 4]
     assert rows.totals.tolist() == [[65_522, 2**32 - 1]]
 
 
 def test_unknown_entities_have_zeros() -> None:
     counted = table()
     add(counted, (7, SAVE, 0))
-    assert counts(counted, 8, 7, 2**64 - 1) == [[0, 0, 0], [1, 3, 2], [0, 0, 0]]
+    assert counts(counted, 8, 7, 2**64 - 1) == [[0] * 4, [1, 3, 2, 1], [0] * 4]
 
 
 def test_a_full_table_refuses_new_entities_and_counts_on_for_known_ones() -> None:
@@ -124,6 +125,7 @@ def test_a_full_table_refuses_new_entities_and_counts_on_for_known_ones() -> Non
         np.zeros(1, np.int64),
         np.zeros((1, 2), np.uint32),
         np.zeros((1, 1), np.float32),
+        np.zeros((1, 2), np.uint16),
     )
     assert counted.load(loaded) == 1
 
@@ -151,9 +153,30 @@ def test_a_column_is_read_in_slices_with_the_time_asked_for() -> None:
     assert values.tolist() == [1.5] * 10
 
 
+def test_a_shared_request_has_the_bits_of_one_that_is_not() -> None:
+    alone, shared = table(read_threads=0), table(read_threads=3, part_entities=100)
+    rng = np.random.default_rng(5)
+    entities = rng.integers(1, 3_000, 5_000).astype(np.uint64)
+    actions = rng.choice([SAVE, HIDE], 5_000).astype(np.uint8)
+    times_ms = rng.integers(0, 9_000, 5_000)
+    alone.add(entities, actions, times_ms)
+    shared.add(entities, actions, times_ms)
+    columns = COUNTERS.columns(COUNTERS.names)
+    for size in (0, 1, 99, 100, 199, 200, 201, 1_999):
+        asked = rng.integers(1, 4_000, size).astype(np.uint64)
+        asked.flags.writeable = False
+        expected, found_count = alone.counts(asked, columns, now_ms=9_500)
+        answer, shared_found_count = shared.counts(asked, columns, now_ms=9_500)
+        assert found_count == shared_found_count
+        assert answer.shape == (size, len(columns))
+        assert answer.tobytes() == expected.tobytes()
+    shared.close()
+    assert shared.counts(asked, columns, now_ms=9_500)[0].tobytes() == expected.tobytes()
+
+
 def test_readers_never_see_half_of_an_increment() -> None:
     """Each save adds 1 to `saves` and 2 to `acts` in one step, while the table grows under the reader."""
-    counted = table(add_slice=64)
+    counted = table(add_slice=64, read_threads=1, part_entities=1_000)
     columns = COUNTERS.columns(["saves", "acts"])
     asked = np.arange(1, 3_001, dtype=np.uint64)
     asked.flags.writeable = False

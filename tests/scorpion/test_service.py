@@ -77,7 +77,7 @@ class World:
     ask: Callable[[Method[Any, Any], Any], Any]
     models_dir: Path
     feature_log: Path
-    stop: Callable[[], None]
+    stop: Callable[[], bool]
 
     def score(self, **changes: Any) -> scorpion_pb2.ScoreResponse:
         request = scorpion_pb2.ScoreRequest(**{**sound(), **changes})
@@ -215,7 +215,7 @@ def test_served_pins_are_logged_with_the_features_that_training_would_compute(
     world: World, trained: Trained
 ) -> None:
     scores = unpack_f32(world.score(log_id=77).scores_f32)
-    asked = {
+    asked: dict[str, Any] = {
         "log_id": 77,
         "user": 5,
         "pins_u64": pack_u64([3, 1, 9]),
@@ -255,7 +255,7 @@ def test_requests_without_a_log_id_leave_nothing_behind(world: World) -> None:
 def test_nonsense_of_what_was_served_is_refused(
     world: World, changes: dict[str, Any], error: type[Exception], says: str
 ) -> None:
-    sound_one = {
+    sound_one: dict[str, Any] = {
         "log_id": 1,
         "user": 5,
         "pins_u64": pack_u64([1]),

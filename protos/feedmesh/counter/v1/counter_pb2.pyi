@@ -30,10 +30,14 @@ class GetCountsRequest(_message.Message):
     entities_u64: _builtins.bytes
     """Entities, at most 50,000."""
     now_ms: _builtins.int
-    """The time that decay is computed for, milliseconds since 1970; 0: now."""
+    """The time that decay and windows are computed for, milliseconds since 1970; 0: now. For a time in the past
+    later events count as if they were of that time; what a window has let go since is missing.
+    """
     @_builtins.property
     def counters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of counters; empty: all that are declared, in their order. Unknown: INVALID_ARGUMENT."""
+        """Names of counters; empty: all that are declared, in their order. Unknown: INVALID_ARGUMENT. A windowed
+        counter has the events of the slot that runs and of those before it: of its window, less up to one slot.
+        """
 
     def __init__(
         self,
@@ -90,7 +94,7 @@ class GetTopRequest(_message.Message):
     limit: _builtins.int
     """1 to 10,000; 0 means 100."""
     now_ms: _builtins.int
-    """The time that decay is computed for, milliseconds since 1970; 0: now."""
+    """The time that decay and windows are computed for, milliseconds since 1970; 0: now."""
     def __init__(
         self,
         *,
