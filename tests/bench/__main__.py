@@ -8,7 +8,7 @@ import time
 
 from tests.bench.report import publish
 
-BENCHES = ("feed", "log", "start")
+BENCHES = ("cache", "counts", "feed", "forest", "log", "retrieve", "rows", "score", "start")
 
 
 def main() -> int:
