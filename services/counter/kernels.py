@@ -23,8 +23,8 @@ import numpy as np
 from numba import njit
 
 from services.chassis.columns.mixing import mix64_kernel
+from services.chassis.columns.prefetch import prefetch
 from services.counter.float16_kernels import float16_bits
-from services.counter.prefetch import prefetch
 from services.counter.row_kernels import (
     Columns,
     count_decayed,

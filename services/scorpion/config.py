@@ -93,7 +93,7 @@ class ScorpionConfig:
     other_cache_bytes: int = Field(default=32 << 20, ge=0)
     """The same for boards, for owners and for users, of each that the feature list reads."""
 
-    cache_ttl_ms: int = Field(default=60_000, ge=0)
+    cache_ttl_ms: int = Field(default=300_000, ge=0)
     """A row and its counts are served this long before they are fetched again: how stale a count may be.
     A request with a token of a later write gets its rows fetched anew."""
 

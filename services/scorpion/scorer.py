@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from services.chassis.clock import Clock
 from services.scorpion.cache import Ask, Fetch, Found, RowCache
 from services.scorpion.covers import Covers
-from services.scorpion.features import Candidates, FeatureList, FetchedRows, RowKind, Signal
+from services.scorpion.features import Candidates, Computed, FeatureList, FetchedRows, RowKind, Signal
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.models import Model
 
@@ -122,22 +122,23 @@ class Scorer:
         blocks = model.forest.blocks(count)
         found = self._rows(query, model, blocks, self._fetch_time.of(left_s), want_features)
         now_s = self._took("rows", began_s)
-        pin_rows = found[RowKind.PIN]
-        request = self._features.request_features(
-            pin_rows.id_columns, query.candidates, query.signals, now_ms=query.now_ms
-        )
-        part = model.request_part
-        part.scatter(part.bin(request.matrix), np.arange(count, dtype=np.int32), blocks)
+        pin_rows, part = found[RowKind.PIN], model.request_part
+        request: Computed | None = None
+        if part.width or want_features:
+            request = self._features.request_features(
+                pin_rows.id_columns, query.candidates, query.signals, now_ms=query.now_ms
+            )
+            part.scatter(part.bin(request.matrix), np.arange(count, dtype=np.int32), blocks)
         now_s = self._took("features", now_s)
         scores = model.forest.score_blocks(blocks, count)[:, 0].astype(np.float32)
         self._took("forest", now_s)
-        self._count(model, request.missing, count)
+        self._count(model, request, count)
         return Scored(
             scores=scores,
             model=model,
             hit_count=pin_rows.hit_count,
             defaulted_count=max(rows.defaulted_count for rows in found.values()),
-            features=self._whole(found, request.matrix, request.missing) if want_features else None,
+            features=None if request is None or not want_features else self._whole(found, request),
         )
 
     def prepare(self, model: Model) -> None:
@@ -180,22 +181,19 @@ class Scorer:
     def _fetch(self, kind: RowKind, timeout_s: float) -> Fetch:
         return lambda ids: self._stores.fetch(kind, ids, timeout_s=timeout_s)
 
-    def _whole(
-        self,
-        found: Mapping[RowKind, Found],
-        values: NDArray[np.float32],
-        missing: NDArray[np.uint8],
-    ) -> Features:
+    def _whole(self, found: Mapping[RowKind, Found], request: Computed) -> Features:
+        values = {kind: rows.values for kind, rows in found.items()}
+        missing = {kind: rows.missing for kind, rows in found.items()}
         return Features(
-            values=self._features.whole({kind: rows.values for kind, rows in found.items()}, values),
-            missing=self._features.whole({kind: rows.missing for kind, rows in found.items()}, missing),
+            values=self._features.whole(values, request.matrix),
+            missing=self._features.whole(missing, request.missing),
             fetched_s={kind: rows.fetched_s for kind, rows in found.items()},
         )
 
-    def _count(self, model: Model, missing: NDArray[np.uint8], count: int) -> None:
+    def _count(self, model: Model, request: Computed | None, count: int) -> None:
         self._metrics.candidates.labels(model.name).inc(count)
-        if missing.any():
-            for place, defaulted in enumerate(missing.sum(axis=0, dtype=np.int64).tolist()):
+        if request is not None and request.missing.any():
+            for place, defaulted in enumerate(request.defaulted.tolist()):
                 if defaulted:
                     self._defaults[place].inc(defaulted)
 

@@ -22,10 +22,11 @@ from services.scorpion.forest.bins import Part
 
 RESIDENTS: Final = 2
 """Models whose bytes are kept: the serving one, and while it is swapped the next."""
-BYTES_PER_FEATURE: Final = 2
-"""Of a resident's row; a model that needs more (many categories) is binned in each request instead."""
-_INDEX_BYTES: Final = 8 + 8 + 8 + 8 + 4 * 4
-"""Id, time, cover, links, and up to four places in the table."""
+BYTES_PER_FEATURE: Final = 1
+"""Of a resident's row. All residents together have twice as many: a model that needs more (many categories,
+missing values that go both ways) can be the only one, or is binned in each request instead."""
+_INDEX_BYTES: Final = kernels.ROW.itemsize + 4 * 4
+"""A slot, and up to four places in the table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,17 +114,18 @@ class Slab:
 
     def fetched_s(self, slots: NDArray[np.int32]) -> NDArray[np.float64]:
         """When the fetch of each began; of row 0, NaN."""
-        return np.where(slots > 0, self._index.fetched_s[slots], np.nan)
+        return np.where(slots > 0, self._index.rows["fetched_s"][slots], np.nan)
 
     def admit(self, part: Part) -> bool:
         """Make room for a model's bytes; rows that come from now on have them, the others after `rebin`.
 
-        False: the model needs more bytes a row than there is room for, or residents are already as many as
-        may be; its requests are binned as they come.
+        False: there is no room for it beside the residents that are there; its requests are binned as they
+        come.
         """
         if part in self._bins:
             return True
-        if part.width > BYTES_PER_FEATURE * self.width or len(self._bins) == RESIDENTS:
+        taken = sum(resident.width for resident in self._bins)
+        if taken + part.width > RESIDENTS * BYTES_PER_FEATURE * self.width or len(self._bins) == RESIDENTS:
             return False
         bins = np.empty((self.capacity + 1, part.width), np.int8)
         bins[:1] = part.bin(self._nobody.values)
@@ -170,9 +172,6 @@ def _index(capacity: int) -> kernels.Index:
     return kernels.Index(
         table=np.zeros(1 << bits, np.int32),
         shift=np.uint64(64 - bits),
-        ids=np.zeros(capacity + 1, np.uint64),
-        fetched_s=np.zeros(capacity + 1, np.float64),
-        covers=np.zeros(capacity + 1, np.int64),
-        links=np.zeros((capacity + 1, 2), np.int32),
+        rows=np.zeros(capacity + 1, kernels.ROW),
         ends=np.zeros(3, np.int64),
     )
