@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.chassis.clock import FakeClock
 from services.chassis.errors import Unavailable
 from services.chassis.log.token import Token
-from services.scorpion import slab_kernels as kernels
 from services.scorpion.cache import Ask, Found, RowCache
 from services.scorpion.covers import ANY, Accepted, Covers
 from services.scorpion.features import FeatureList, FetchedRows, RowKind, StaticRows
 from services.scorpion.forest import Forest
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.models import Model
-from services.scorpion.slab import _index, row_bytes
+from services.scorpion.slab import row_bytes
 from tests.scorpion.synthetic import Trained
 
 TTL_MS = 10_000
@@ -409,46 +405,3 @@ def test_a_token_does_not_join_a_flight_from_before_it(
         flying.result(PATIENCE_S)
     # The older flight landed last; its row must not pass for one that the token covers.
     assert get(cache, other, 7, accepted=accepted).hit_count == 0
-
-
-def test_covers_are_bounded_and_forgotten_ones_are_not_taken_for_others() -> None:
-    covers = Covers()
-    first = covers.accepted(token(objects=0))
-    for offset in range(1, 400):
-        last = covers.accepted(token(objects=offset))
-    assert len(last.covers) == 256
-    assert last.covers.sum() == 1
-    assert last.first > first.cover
-    assert covers.accepted(token(objects=150)).covers.sum() == 250
-
-
-@given(data=st.data(), rows=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
-def test_the_index_behaves_as_a_dictionary_with_an_order_of_use(data: st.DataObject, rows: int) -> None:
-    """Beside Python's OrderedDict, with ids that collide often."""
-    index, order = _index(rows), OrderedDict[int, int]()
-    ids_of = st.lists(st.integers(1, 40), min_size=1, max_size=rows, unique=True)
-    for step in range(data.draw(st.integers(1, 40))):
-        ids = data.draw(ids_of)
-        asked = np.array(ids, np.uint64)
-        slots = np.empty(len(ids), np.int32)
-        if data.draw(st.booleans()):
-            kernels.keep(index, asked, float(step), 0, slots)
-            for id in ids:
-                order[id] = step
-                order.move_to_end(id)
-                if len(order) > rows:
-                    order.popitem(last=False)
-        else:
-            since = float(data.draw(st.integers(-1, step)))
-            fresh = kernels.Fresh(since, 0, np.zeros(0, np.bool_))
-            kernels.find(index, asked, fresh, slots)
-            for id, slot in zip(ids, slots.tolist(), strict=True):
-                assert (slot > 0) == (order.get(id, -2) > since)
-                if slot > 0:
-                    order.move_to_end(id)
-    held = np.array(list(order), np.uint64)
-    slots = np.empty(len(held), np.int32)
-    kernels.find(index, held, kernels.Fresh(-1.0, 0, np.zeros(0, np.bool_)), slots)
-    assert (slots > 0).all()
-    assert len(set(slots.tolist())) == len(held) == index.ends[kernels.COUNT]
