@@ -53,13 +53,21 @@ class ApertureConfig:
     """Bytes spilled in one batch; at least one lane is."""
 
     freeze_buckets_max: int = Field(default=32, ge=1, le=500)
-    """Buckets that the freezer closes, and retention drops, in one batch: about 0.2 ms each."""
+    """Buckets that the freezer closes, and retention drops, in one slice: about 0.1 ms each."""
+
+    freeze_every_batches: int = Field(default=32, ge=1)
+    """The freezer works while no record waits; where they never cease, it takes a slice in every so many
+    batches."""
 
     freeze_bytes_max: int = Field(default=4 << 20, ge=1 << 10, le=8 << 20)
     """Bytes that the freezer reads in one batch; of one user's bucket, too: a larger one stays as tails."""
 
     settled_cache_bytes: int = Field(default=128 << 20, ge=0)
     """Memory for rows of users that were read, 41 bytes each: a user of 10,000 takes 0.4 MB."""
+
+    seen_filter_cache_bytes: int = Field(default=64 << 20, ge=0)
+    """Memory for seen filters that were answered, to which only what was seen since is added: 16 KB for a
+    user of 10,000, and 80 bytes for each pin seen lately."""
 
     user_rows_max: int = Field(default=200_000, ge=1_000, le=5_000_000)
     """Rows of one user that a read takes from the store, newest first; of more, the oldest are not seen."""

@@ -1,10 +1,11 @@
 """Owns the closing of buckets: tails and an older frozen part become one frozen bucket; whole old ones go.
 
 What "now" is: the greatest record time applied, stored with the data. A follower has no clock, so a replica
-that replays the log freezes and drops the same. While no record comes nothing is frozen, and nothing needs to
-be: a frozen bucket and tails give the same answers, and reads leave out what is past retention by themselves.
+that replays the log freezes and drops the same, sooner or later: a frozen bucket and tails give the same
+answers, and reads leave out what is past retention by themselves.
 
-Runs on the follower's thread in slices, before the batch's own records, on what is committed. It moves rows
+Runs on the follower's thread in slices, while no record waits, and now and then before a batch's own records
+where they never cease; always on what is committed. It moves rows
 from store to store only; rows in memory come to it through a spill. Late rows open their bucket again: it is
 frozen anew after their spill.
 A damaged part is never overwritten, and a bucket that is too large for a batch is not touched: both are taken

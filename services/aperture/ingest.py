@@ -1,7 +1,8 @@
 """Owns the way from a record of `actions` to rows: the view of Aperture's follower.
 
     decode: record -> Seen (packed rows) | Forgotten
-    apply:  the last batch is committed -> freezer's slice -> rows into memory -> lanes spilled -> redo log
+    apply:  the last batch is committed -> rows into memory -> lanes spilled -> redo log
+    upkeep: the last batch is committed -> freezer's slice -> lanes spilled
 
 What becomes a row: `action`; `save_pin`, as SAVE of the pin; every pin of `impressions`; `hide` of a pin, as
 HIDE. `remove_pin` does not, nor does a hide that is taken back: the pin was seen all the same, and history is
@@ -67,6 +68,7 @@ class ApertureView:
         freezer: Freezer,
         limits: SpillLimits,
         retention_s: int,
+        freeze_every_batches: int,
         metrics: ApertureMetrics,
     ) -> None:
         self._store = store
@@ -74,9 +76,11 @@ class ApertureView:
         self._freezer = freezer
         self._limits = limits
         self._retention_s = retention_s
+        self._freeze_every_batches = freeze_every_batches
         self._metrics = metrics
         self._clock_s = 0
         self._sequence = 0
+        self._batches_unfrozen = 0
         # Lanes to spill, first come first served: full ones before those that a closed bucket wants spilled.
         self._full: dict[int, None] = {}
         self._due: dict[int, None] = {}
@@ -113,8 +117,10 @@ class ApertureView:
     def apply(self, changes: Sequence[Change], batch: Batch) -> None:
         """Take one batch of changes in. A call means that the batch of the call before is committed."""
         self._mutable.drop_spilled()
-        # First, on what is committed: what it deletes must not meet what this batch adds.
-        self._freezer.run(batch)
+        self._batches_unfrozen += 1
+        if self._batches_unfrozen >= self._freeze_every_batches:
+            # Before the rows, on what is committed: what it deletes must not meet what this batch adds.
+            self._freeze(batch)
         touched = self._take(changes, batch)
         newest_s = max((change.time_s for change in changes if isinstance(change, Seen)), default=0)
         if newest_s > self._clock_s:
@@ -126,6 +132,22 @@ class ApertureView:
                 self._store.put_redo(batch, number, sequence=self._sequence, groups=groups)
         self._sequence += 1
         self._metrics.mutable_bytes.set(self._mutable.size_bytes)
+
+    @property
+    def upkeep_waits(self) -> bool:
+        """See `Upkeep`."""
+        return bool(self._due or self._full) or not self._freezer.idle
+
+    def upkeep(self, batch: Batch) -> None:
+        """See `Upkeep`. A call means that the batch of the call before is committed, as with `apply`."""
+        self._mutable.drop_spilled()
+        self._freeze(batch)
+        self._spill(batch)
+        self._metrics.mutable_bytes.set(self._mutable.size_bytes)
+
+    def _freeze(self, batch: Batch) -> None:
+        self._batches_unfrozen = 0
+        self._freezer.run(batch)
 
     def _take(self, changes: Sequence[Change], batch: Batch) -> dict[int, list[bytes]]:
         """Put the rows into memory; returns the redo groups by lane."""

@@ -58,6 +58,7 @@ def make_parts(
         freezer=freezer,
         limits=limits,
         retention_s=config.retention_s,
+        freeze_every_batches=config.freeze_every_batches,
         metrics=metrics,
     )
     reader = Reader(

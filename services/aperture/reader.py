@@ -40,10 +40,16 @@ class Reader:
         Raises:
             CorruptValue: a stored part is damaged.
         """
+        settled, packed = self.read_packed(user, start_s=start_s)
+        return settled, unpack_rows(packed)
+
+    def read_packed(self, user: int, *, start_s: int) -> tuple[Settled, bytes]:
+        """`read`, with the fresh rows as they lie in memory: in order of arrival, and while the settled rows
+        are the same object, beginning with those of the read before.
+        """
         snapshot = self._mutable.snapshot(self._store.lane_of(user), user)
-        fresh = unpack_rows(snapshot.data)
         if snapshot.forgotten:
-            return NOTHING, fresh
+            return NOTHING, snapshot.data
         from_bucket = start_s // self._store.bucket_s
         settled = self._cache.get(user, generation=snapshot.generation, from_bucket=from_bucket)
         self._metrics.cache.labels("miss" if settled is None else "hit").inc()
@@ -51,7 +57,7 @@ class Reader:
             settled = self._load(user, generation=snapshot.generation, from_bucket=from_bucket)
             self._cache.put(user, settled, generation=snapshot.generation)
             self._metrics.cache_bytes.set(self._cache.size_bytes)
-        return settled, fresh
+        return settled, snapshot.data
 
     def _load(self, user: int, *, generation: int, from_bucket: int) -> Settled:
         parts: list[Part] = []

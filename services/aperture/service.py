@@ -19,8 +19,8 @@ from services.aperture.history import Settled, Window, count_actions, newest, se
 from services.aperture.metrics import ApertureMetrics
 from services.aperture.reader import Reader
 from services.aperture.rows import TIME_S_MAX, ActionType, Rows
+from services.aperture.seen_filters import SeenFilters
 from services.chassis.clock import Clock
-from services.chassis.columns.bloom import BloomFilter
 from services.chassis.columns.packed import pack_u8, pack_u16, pack_u32, pack_u64, unpack_u64
 from services.chassis.errors import BadRequest, InvalidColumns, InvalidId, LimitExceeded, UnknownEnum
 from services.chassis.shards.owned import OwnedShards
@@ -56,6 +56,7 @@ class ApertureServicer(aperture_pb2_grpc.ApertureServiceServicer):
         self._clock = clock
         self._config = config
         self._metrics = metrics
+        self._filters = SeenFilters(bytes_max=config.seen_filter_cache_bytes, pins_max=config.seen_pins_max)
 
     def GetSeen(self, request: aperture_pb2.GetSeenRequest, context: Any) -> aperture_pb2.GetSeenResponse:
         """The seen set, as a bloom filter or as ascending ids."""
@@ -65,16 +66,36 @@ class ApertureServicer(aperture_pb2_grpc.ApertureServiceServicer):
         if request.format not in aperture_pb2.SeenFormat.values():
             raise UnknownEnum(f"format {request.format} is not known; send BLOOM or IDS")
         window = self._windows([request.window_days or SEEN_DAYS], request.now_ms)[0]
-        settled, fresh = self._read(request.user, window)
-        found = seen(settled, fresh, window, limit=self._config.seen_pins_max)
-        if found.truncated:
-            self._metrics.seen_truncated.inc()
-        answer = aperture_pb2.GetSeenResponse(pin_count=found.ids.size, truncated=found.truncated)
         if request.format == aperture_pb2.SEEN_FORMAT_IDS:
-            answer.pins_u64 = pack_u64(np.sort(found.ids))
+            answer = self._seen_ids(request.user, window)
         else:
-            answer.bloom.CopyFrom(_bloom(found.ids, rate))
+            answer = self._seen_filter(request.user, window, rate)
+        if answer.truncated:
+            self._metrics.seen_truncated.inc()
         return answer
+
+    def _seen_ids(self, user: int, window: Window) -> aperture_pb2.GetSeenResponse:
+        settled, fresh = self._read(user, window)
+        found = seen(settled, fresh, window, limit=self._config.seen_pins_max)
+        return aperture_pb2.GetSeenResponse(
+            pins_u64=pack_u64(np.sort(found.ids)), pin_count=found.ids.size, truncated=found.truncated
+        )
+
+    def _seen_filter(self, user: int, window: Window, rate: float) -> aperture_pb2.GetSeenResponse:
+        self._check_user(user)
+        settled, packed = self._reader.read_packed(user, start_s=window.start_s)
+        found = self._filters.of(user, settled, packed, window, rate=rate)
+        bloom = found.bloom
+        return aperture_pb2.GetSeenResponse(
+            bloom=type_pb2.BloomFilter(
+                bits=bloom.to_bytes(),
+                hash_count=bloom.hash_count,
+                seed=bloom.seed,
+                item_count=bloom.item_count,
+            ),
+            pin_count=bloom.item_count,
+            truncated=found.truncated,
+        )
 
     def GetHistory(
         self, request: aperture_pb2.GetHistoryRequest, context: Any
@@ -107,10 +128,13 @@ class ApertureServicer(aperture_pb2_grpc.ApertureServiceServicer):
         counts = count_actions(settled, fresh, entities=entities, types=types, windows=windows)
         return aperture_pb2.CountActionsResponse(counts_u16=pack_u16(counts))
 
-    def _read(self, user: int, window: Window) -> tuple[Settled, Rows]:
+    def _check_user(self, user: int) -> None:
         if not user:
             raise InvalidId("user is 0; send the id of a user")
         self._owned.check_one(user)
+
+    def _read(self, user: int, window: Window) -> tuple[Settled, Rows]:
+        self._check_user(user)
         return self._reader.read(user, start_s=window.start_s)
 
     def _windows(self, days: Sequence[int], now_ms: int) -> list[Window]:
@@ -144,10 +168,3 @@ def _types(types: Sequence[int]) -> NDArray[np.uint8]:
     if unknown:
         raise UnknownEnum(f"action {unknown[0]} is not known, or unspecified")
     return np.array(types, dtype=np.uint8)
-
-
-def _bloom(ids: NDArray[np.uint64], rate: float) -> type_pb2.BloomFilter:
-    built = BloomFilter.build(ids, rate)
-    return type_pb2.BloomFilter(
-        bits=built.to_bytes(), hash_count=built.hash_count, seed=built.seed, item_count=built.item_count
-    )

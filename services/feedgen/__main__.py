@@ -10,6 +10,7 @@ from services.feedgen.impressions import ImpressionPublisher
 from services.feedgen.last_known import LastKnownBoards
 from services.feedgen.metrics import FeedgenMetrics
 from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.served_log import ServedLog
 from services.feedgen.service import FeedGeneratorService
 
 SERVICE_NAME = "feedmesh.feedgen.v1.FeedGeneratorService"
@@ -20,20 +21,37 @@ async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
     metrics = FeedgenMetrics(host.registry)
     mesh = MeshClients(host.router)
     impressions = ImpressionPublisher(mesh.publish, config.impressions, metrics)
+    served_log = ServedLog(
+        mesh.log_served,
+        share=config.feature_log_share,
+        queue_max=config.feature_log_queue_max,
+        timeout_s=config.feature_log_timeout_ms / 1000,
+        metrics=metrics,
+    )
     feed = FollowingFeed(
         mesh, config.following, config.budget, LastKnownBoards(bytes_max=config.last_known_bytes_max)
     )
     servicer = FeedGeneratorService(
-        config=config, feed=feed, impressions=impressions, metrics=metrics, clock=host.clock
+        config=config,
+        feed=feed,
+        impressions=impressions,
+        served_log=served_log,
+        metrics=metrics,
+        clock=host.clock,
     )
 
     async def warm() -> None:
         impressions.start()
+        served_log.start()
+
+    async def close() -> None:
+        await served_log.stop()
+        await impressions.stop()
 
     return Orchestrator(
         services=[(feedgen_pb2_grpc.add_FeedGeneratorServiceServicer_to_server, servicer, SERVICE_NAME)],
         warm=warm,
-        close=impressions.stop,
+        close=close,
     )
 
 

@@ -52,6 +52,58 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class ExplainedRows:
+    """What one host says of some candidates' scores. Rows are aligned, features in the model's order."""
+
+    rows: NDArray[np.intp]
+    """Which of the candidates asked for."""
+    model: str
+    scores: NDArray[np.float32]
+    names: Sequence[str]
+    origins: Sequence[str]
+    """Where each feature comes from, as written in the feature list."""
+    values: NDArray[np.float32]
+    """(row, feature)."""
+    defaulted: NDArray[np.bool_]
+    """(row, feature): nothing was known, and the default was taken."""
+    contributions: NDArray[np.float64]
+    """(row, feature + 1): what each adds to the score, and last what is expected when nothing is known."""
+    ages_ms: NDArray[np.int64]
+    """(row, feature): since it was read from its owner; 0: came with the request; -1: nothing is known."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is known of the scores that were asked for; a candidate is in one part at most."""
+
+    parts: Sequence[ExplainedRows] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class ServedPage:
+    """Pins of a page that Scorpion scored, for the feature log."""
+
+    log_id: int
+    user: int
+    pins: NDArray[np.uint64]
+    positions: NDArray[np.uint16]
+    """Place of each on its page, 0 first."""
+    feed: str
+    request_id: str
+    served_ms: int
+
+
+@dataclass(frozen=True)
+class LoggedCounts:
+    """What became of a page's rows: `logged`; `absent`, not kept any more; `failed`, no word from a host."""
+
+    logged: int
+    absent: int
+    failed: int
+
+
+@dataclass(frozen=True)
 class Objects:
     """Objects by kind and id; what is not there is absent."""
 
@@ -80,6 +132,8 @@ class ScoreAsk:
     model: str
     now_ms: int
     signals: Sequence[scorpion_pb2.UserSignal] = field(default_factory=tuple)
+    log_id: int = 0
+    """Under which the features are kept for the feature log; 0: they are not."""
 
 
 class Mesh(Protocol):
@@ -116,6 +170,14 @@ class Mesh(Protocol):
 
     async def score(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Scored:
         """Scorpion: full scores, from all hosts."""
+        ...
+
+    async def explain(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Explained:
+        """Scorpion: what the candidates' scores are made of; at most 250 of them."""
+        ...
+
+    async def log_served(self, page: ServedPage, *, timeout_s: float) -> LoggedCounts:
+        """Scorpion: what was served. Not idempotent, and never tried again."""
         ...
 
     async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:

@@ -27,7 +27,6 @@ from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.packed import (
     pack_f32,
     pack_u8,
-    pack_u32,
     pack_u64,
     unpack_f32,
     unpack_u16,
@@ -38,8 +37,25 @@ from services.chassis.errors import BadRequest, DataLoss, TokenAhead
 from services.chassis.rpc.method import Method
 from services.chassis.shards.aio import AioRouter
 from services.chassis.shards.routing import HostAnswer
-from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored
+from services.feedgen.answers import (
+    Explained,
+    FollowedBoards,
+    LoggedCounts,
+    Objects,
+    RetrieveAsk,
+    Retrieved,
+    ScoreAsk,
+    Scored,
+    ServedPage,
+)
 from services.feedgen.candidates import Candidates, merged, popular
+from services.feedgen.score_answers import (
+    explained,
+    log_served_request,
+    logged_counts,
+    score_request,
+    scored,
+)
 
 Response = TypeVar("Response", bound=Message)
 
@@ -64,6 +80,17 @@ GET_TOP: Final = Method(
 )
 SCORE: Final = Method(
     "/feedmesh.scorpion.v1.ScorpionService/Score", scorpion_pb2.ScoreRequest, scorpion_pb2.ScoreResponse
+)
+EXPLAIN: Final = Method(
+    "/feedmesh.scorpion.v1.ScorpionService/Explain",
+    scorpion_pb2.ExplainRequest,
+    scorpion_pb2.ExplainResponse,
+)
+LOG_SERVED: Final = Method(
+    "/feedmesh.scorpion.v1.ScorpionService/LogServed",
+    scorpion_pb2.LogServedRequest,
+    scorpion_pb2.LogServedResponse,
+    idempotent=False,
 )
 GET_OBJECTS: Final = Method(
     "/feedmesh.rockstore.v1.RockstoreService/GetObjects",
@@ -174,39 +201,35 @@ class MeshClients:
         """Scorpion: full scores, from all hosts."""
 
         def request_for(rows: NDArray[np.intp]) -> scorpion_pb2.ScoreRequest:
-            part = candidates if len(rows) == len(candidates) else candidates.take(rows)
-            return scorpion_pb2.ScoreRequest(
-                user=ask.user,
-                model=ask.model,
-                pins_u64=pack_u64(part.pins),
-                light_scores_f32=pack_f32(part.light),
-                saved_at_u32=pack_u32(part.saved_at),
-                boards_u64=pack_u64(part.boards),
-                owners_u64=pack_u64(part.owners),
-                affinities_f32=pack_f32(part.affinities),
-                signals=ask.signals,
-                now_ms=ask.now_ms,
-            )
+            return score_request(candidates, rows, ask)
 
         answers = await self._router.call("scorpion", candidates.pins, SCORE, request_for, timeout_s)
-        responses, missing = _came(answers)
-        scores = np.zeros(len(candidates), np.float32)
-        present = np.zeros(len(candidates), np.bool_)
-        defaulted = 0
-        # While hosts swap models they may answer with two; raw scores of two models do not mix.
-        model = max(responses, key=lambda response: len(response.scores_f32)).model
-        for answer in answers:
-            if answer.response is None:
-                continue
-            if answer.response.model != model:
-                missing = missing or "hosts were swapping models; the others' candidates have light scores"
-                continue
-            scores[answer.rows] = unpack_f32(answer.response.scores_f32)
-            present[answer.rows] = True
-            defaulted += answer.response.defaulted_count
-        if defaulted and not missing:
-            missing = f"{defaulted} candidates were scored without stored features"
-        return Scored(scores, present, model, missing)
+        _, missing = _came(answers)
+        return scored(answers, len(candidates), missing)
+
+    async def explain(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Explained:
+        """Scorpion: what the scores are made of, from all hosts."""
+
+        def request_for(rows: NDArray[np.intp]) -> scorpion_pb2.ExplainRequest:
+            return scorpion_pb2.ExplainRequest(request=score_request(candidates, rows, ask))
+
+        answers = await self._router.call("scorpion", candidates.pins, EXPLAIN, request_for, timeout_s)
+        _, missing = _came(answers)
+        return explained(answers, missing)
+
+    async def log_served(self, page: ServedPage, *, timeout_s: float) -> LoggedCounts:
+        """Scorpion: what was served, to the hosts of its pins.
+
+        A shard with several replicas answers Score on one and may be asked here on another: what the other
+        has not kept is counted as absent.
+        """
+
+        def request_for(rows: NDArray[np.intp]) -> scorpion_pb2.LogServedRequest:
+            return log_served_request(page, rows)
+
+        answers = await self._router.call("scorpion", page.pins, LOG_SERVED, request_for, timeout_s)
+        _came(answers)
+        return logged_counts(answers)
 
     async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:
         """Rockstore: objects of several kinds in one batch."""

@@ -47,6 +47,8 @@ class BudgetConfig:
     """Full scores from Scorpion."""
     display_share: float = Field(default=0.7, gt=0, lt=1)
     """Titles and pictures from Rockstore."""
+    explain_share: float = Field(default=0.7, gt=0, lt=1)
+    """What scores are made of, when asked for, from Scorpion; at the same time as the display."""
     request_ms_max: int = Field(default=1_000, ge=10)
     """Longest time a feed may take, also when the caller would wait longer."""
 
@@ -59,6 +61,9 @@ class ImpressionsConfig:
     """Pages that wait to be published; more are dropped and counted (the cursor still prevents repeats)."""
     batch_max: int = Field(default=200, ge=1, le=1_000)
     """Pages in one Publish."""
+    gather_ms: int = Field(default=100, ge=0, le=5_000)
+    """How long a page waits for others to be published with it. Meanwhile its pins are excluded in this
+    process alone: a new session of the same user at another FeedGenerator may show them again."""
     timeout_ms: int = Field(default=5_000, ge=1)
     """Deadline of one Publish."""
     retry_ms_max: int = Field(default=2_000, ge=1)
@@ -89,3 +94,9 @@ class FeedgenConfig:
     """Age of a session that a cursor may go on with; an older one is refused, and a new one begins."""
     last_known_bytes_max: int = Field(default=32_000_000, ge=0)
     """Memory for the followed boards that were last known, used while Apiary cannot be asked."""
+    feature_log_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the requests whose served pins go to Scorpion's feature log; drawn by request id. 0: none."""
+    feature_log_queue_max: int = Field(default=100, ge=1)
+    """Sampled pages that wait to be told to Scorpion; more are dropped and counted."""
+    feature_log_timeout_ms: int = Field(default=500, ge=1)
+    """Deadline of telling Scorpion what was served; it is not tried again."""

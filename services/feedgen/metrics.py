@@ -10,6 +10,7 @@
 | feedmesh_feedgen_impressions_dropped_total | counter | | pages whose impressions were given up |
 | feedmesh_feedgen_impressions_retries_total | counter | | publishes that failed and were tried again |
 | feedmesh_feedgen_impressions_queued_count | gauge | | pages that wait to be published |
+| feedmesh_feedgen_feature_log_rows_total | counter | outcome | sampled pins by what became of them |
 """
 
 from __future__ import annotations
@@ -55,4 +56,11 @@ class FeedgenMetrics:
         )
         self.impressions_queued = Gauge(
             "feedmesh_feedgen_impressions_queued_count", "Pages that wait to be published.", registry=registry
+        )
+        self.feature_log_rows = Counter(
+            "feedmesh_feedgen_feature_log_rows",
+            "Served pins of sampled pages by what became of them: logged; absent, as Scorpion had not kept "
+            "them; failed, as it did not answer; dropped, as too many waited.",
+            ["outcome"],
+            registry=registry,
         )

@@ -1,4 +1,4 @@
-"""The request path: sources → retrieve → filter → score → select → display.
+"""The request path: sources → retrieve → filter → score → select → display and explain.
 
 Owns the order of the stages and what is done when one is missed. Each stage is one short method, in the
 order in which it runs; `Run` (run.py) keeps their time and their reports, `answers.Mesh` is how they ask.
@@ -10,6 +10,7 @@ Refuses nothing itself: requests come checked from `service.py`. Fallbacks, in o
     retrieve  partial → what came; missed → popular pins
     score     partial or missed → light score stands in
     display   missed → items without what is drawn
+    explain_scores  partial or missed → items without what their scores are made of
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Final
 
 import numpy as np
@@ -25,64 +25,20 @@ from numpy.typing import NDArray
 
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
-from services.chassis.errors import NotFound, Unavailable
-from services.feedgen.answers import FollowedBoards, Mesh, Objects, RetrieveAsk, ScoreAsk
+from services.chassis.errors import BadRequest, NotFound, Unavailable
+from services.feedgen.answers import Explained, FollowedBoards, Mesh, Objects, RetrieveAsk, ScoreAsk
 from services.feedgen.candidates import Candidates, blended, without
 from services.feedgen.config import BudgetConfig, RecipeConfig
-from services.feedgen.cursor import Cursor
 from services.feedgen.last_known import LastKnownBoards
+from services.feedgen.page import Ask, Page, Ranked, Ranking, Source
+from services.feedgen.popular import PopularPins
 from services.feedgen.run import COMPLETE, SKIPPED, Run
 from services.feedgen.selection import Spacing, select
 
 _DAY_MS: Final = 86_400_000
 _RETRIEVE_MAX: Final = 10_000
-_POPULAR_PAGES: Final = 4
-"""Pages of popular pins whose objects are read for their board and owner, which spacing needs."""
-
-
-class Source(Enum):
-    """Where the candidates came from."""
-
-    RECIPE = 1
-    POPULAR_COLD_START = 2
-    POPULAR_FALLBACK = 3
-    LAST_KNOWN = 4
-
-
-class Ranking(Enum):
-    """How candidates are ranked."""
-
-    MODEL = 1
-    LIGHT_SCORE = 2
-    NEWEST = 3
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A checked request."""
-
-    user: int
-    page_size: int
-    cursor: Cursor
-    """The session; a new one when the request had none."""
-    client_seen: NDArray[np.uint64]
-    ranking: Ranking
-    model: str
-    display: frozenset[str]
-    """Parts of the display that are wanted; empty: none."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the answer is made of: aligned columns in page order."""
-
-    items: Candidates
-    scores: NDArray[np.float32]
-    source: Source
-    model: str
-    objects: Objects
-    more: bool
-    """Whether candidates are left for another page."""
+_EXPLAINED_MAX: Final = 250
+"""Candidates that Scorpion explains in one call."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +47,6 @@ class _Sources:
     source: Source
     seen: type_pb2.BloomFilter | None
     signals: Sequence[scorpion_pb2.UserSignal]
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    candidates: Candidates
-    scores: NDArray[np.float32]
-    model: str
 
 
 class FollowingFeed:
@@ -110,6 +59,7 @@ class FollowingFeed:
         self._recipe = recipe
         self._budget = budget
         self._last_known = last_known
+        self._popular = PopularPins(mesh, recipe, budget)
 
     async def page(self, ask: Ask, run: Run) -> Page:
         """One page.
@@ -123,11 +73,20 @@ class FollowingFeed:
         candidates, source = await self._retrieve(ask, sources, run)
         fresh = self._filter(ask, candidates, run)
         ranked = await self._score(ask, fresh, sources.signals, run)
-        if source in (Source.POPULAR_COLD_START, Source.POPULAR_FALLBACK):
-            ranked = await self._place(ask, ranked, run)
+        if source.popular:
+            ranked = await self._popular.place(ask, ranked, run)
         page, more = self._select(ask, ranked, run)
-        objects = await self._display(ask, page.candidates, run)
-        return Page(page.candidates, page.scores, source, page.model, objects, more)
+        objects, explained = await self._finish(ask, page, source, sources.signals, run)
+        return Page(
+            items=page.candidates,
+            scores=page.scores,
+            scored=page.scored,
+            source=source,
+            model=page.model,
+            objects=objects,
+            explained=explained,
+            more=more,
+        )
 
     # --- sources ---------------------------------------------------------------------------------------
 
@@ -190,10 +149,10 @@ class FollowingFeed:
         """Candidates of the followed boards; popular pins when there are no boards or nobody answered."""
         followed = sources.followed
         if followed is None:
-            return await self._popular(ask, run), Source.POPULAR_FALLBACK
+            return await self._popular.candidates(ask, run), Source.POPULAR_FALLBACK
         if not len(followed.boards):
             cold = not followed.missing
-            return await self._popular(ask, run), (
+            return await self._popular.candidates(ask, run), (
                 Source.POPULAR_COLD_START if cold else Source.POPULAR_FALLBACK
             )
         run.count("graph", "followed_boards", len(followed.boards))
@@ -206,7 +165,7 @@ class FollowingFeed:
             instead="popular pins were used",
         )
         if retrieved is None:
-            return await self._popular(ask, run), Source.POPULAR_FALLBACK
+            return await self._popular.candidates(ask, run), Source.POPULAR_FALLBACK
         for reason, count in retrieved.funnel.items():
             run.count("retrieve", reason, count)
         return retrieved.candidates, sources.source
@@ -225,35 +184,6 @@ class FollowingFeed:
             newest_first=ask.ranking is Ranking.NEWEST,
         )
 
-    async def _popular(self, ask: Ask, run: Run) -> Candidates:
-        """The most popular pins that the user has not seen."""
-        candidates = await run.stage(
-            "popular",
-            self._budget.retrieve_share,
-            lambda timeout_s: self._mesh.popular(
-                counter=self._recipe.popular_counter,
-                limit=self._recipe.popular_max + len(ask.cursor.served),
-                timeout_s=timeout_s,
-            ),
-            instead="nothing is left to show",
-        )
-        if candidates is None:
-            raise Unavailable(
-                "neither the followed boards nor popular pins could be read; try again in a moment"
-            )
-        seen = await run.stage(
-            "popular_seen",
-            self._budget.retrieve_share,
-            lambda timeout_s: self._mesh.seen_pins(
-                ask.user, window_days=self._recipe.seen_window_days, timeout_s=timeout_s
-            ),
-            instead="popular pins may have been seen before",
-        )
-        known = ask.client_seen if seen is None else np.concatenate([seen, ask.client_seen])
-        removed = np.isin(candidates.pins, known)
-        run.count("popular", "seen", int(removed.sum()))
-        return without(candidates, removed)
-
     # --- filter, score ---------------------------------------------------------------------------------
 
     def _filter(self, ask: Ask, candidates: Candidates, run: Run) -> Candidates:
@@ -267,17 +197,17 @@ class FollowingFeed:
 
     async def _score(
         self, ask: Ask, candidates: Candidates, signals: Sequence[scorpion_pb2.UserSignal], run: Run
-    ) -> _Ranked:
+    ) -> Ranked:
         """The score that each candidate is ranked by."""
         if ask.ranking is not Ranking.MODEL or not len(candidates):
             run.report("score", SKIPPED)
-            return _Ranked(candidates, _without_model(ask.ranking, candidates), "")
+            return _unscored(candidates, _without_model(ask.ranking, candidates))
         scored = await run.stage(
             "score",
             self._budget.score_share,
             lambda timeout_s: self._mesh.score(
                 candidates,
-                ScoreAsk(ask.user, ask.model, ask.cursor.session_ms, signals),
+                ScoreAsk(ask.user, ask.model, ask.cursor.session_ms, signals, ask.log_id),
                 timeout_s=timeout_s,
             ),
             instead="ranked by light score",
@@ -287,35 +217,14 @@ class FollowingFeed:
             not_set_up=(NotFound,),
         )
         if scored is None:
-            return _Ranked(candidates, candidates.light, "")
+            return _unscored(candidates, candidates.light)
         run.count("score", "scored", int(scored.present.sum()))
-        return _Ranked(candidates, blended(scored.scores, scored.present, candidates.light), scored.model)
-
-    async def _place(self, ask: Ask, ranked: _Ranked, run: Run) -> _Ranked:
-        """The best popular pins with the boards and owners that their objects name."""
-        best = np.argsort(-ranked.scores, kind="stable")[: _POPULAR_PAGES * ask.page_size]
-        candidates, scores = ranked.candidates.take(best), ranked.scores[best]
-        objects = await run.stage(
-            "place",
-            self._budget.display_share,
-            lambda timeout_s: self._mesh.objects(
-                {type_pb2.OBJECT_KIND_PIN: candidates.pins.tolist()}, timeout_s=timeout_s
-            ),
-            instead="popular pins are not spaced by board and owner",
-        )
-        if objects is None:
-            return _Ranked(candidates, scores, ranked.model)
-        pins = [objects.found.get((type_pb2.OBJECT_KIND_PIN, pin)) for pin in candidates.pins.tolist()]
-        placed = replace(
-            candidates,
-            boards=np.array([found.pin.board if found else 0 for found in pins], np.uint64),
-            owners=np.array([found.pin.owner if found else 0 for found in pins], np.uint64),
-        )
-        return _Ranked(placed, scores, ranked.model)
+        scores = blended(scored.scores, scored.present, candidates.light)
+        return Ranked(candidates, scores, scored.present, scored.model)
 
     # --- select, display -------------------------------------------------------------------------------
 
-    def _select(self, ask: Ask, ranked: _Ranked, run: Run) -> tuple[_Ranked, bool]:
+    def _select(self, ask: Ask, ranked: Ranked, run: Run) -> tuple[Ranked, bool]:
         """The page, and whether anything is left after it."""
         began = run.clock.monotonic()
         spacing = Spacing(board_gap=self._recipe.board_gap, owner_gap=self._recipe.owner_gap)
@@ -327,8 +236,65 @@ class FollowingFeed:
         run.count("select", "spacing_relaxed", selected.relaxed_count)
         run.count("select", "kept", len(selected.rows))
         run.report("select", COMPLETE, began=began)
-        page = _Ranked(candidates.take(selected.rows), ranked.scores[selected.rows], ranked.model)
-        return page, len(candidates) > len(selected.rows)
+        return ranked.take(selected.rows), len(candidates) > len(selected.rows)
+
+    async def _finish(
+        self,
+        ask: Ask,
+        page: Ranked,
+        source: Source,
+        signals: Sequence[scorpion_pb2.UserSignal],
+        run: Run,
+    ) -> tuple[Objects, Explained]:
+        """What is drawn, and when it is asked for what the scores are made of, at the same time."""
+        if not ask.explain_scores:
+            return await self._display(ask, page.candidates, run), Explained()
+        display_task = asyncio.create_task(self._display(ask, page.candidates, run))
+        explain_task = asyncio.create_task(self._explain(ask, page, source, signals, run))
+        try:
+            return await asyncio.gather(display_task, explain_task)
+        finally:
+            for task in (display_task, explain_task):
+                task.cancel()
+
+    async def _explain(
+        self,
+        ask: Ask,
+        page: Ranked,
+        source: Source,
+        signals: Sequence[scorpion_pb2.UserSignal],
+        run: Run,
+    ) -> Explained:
+        """What the scores are made of, asked for as Score was."""
+        places = np.flatnonzero(page.scored)
+        if not places.size:
+            run.report("explain_scores", SKIPPED, "no model scored what is on the page")
+            return Explained()
+        asked = places[:_EXPLAINED_MAX]
+        candidates = page.candidates.take(asked)
+        if source.popular:
+            # Their boards and owners were looked up after they were scored.
+            unknown = np.zeros(len(asked), np.uint64)
+            candidates = replace(candidates, boards=unknown, owners=unknown)
+
+        async def call(timeout_s: float) -> Explained:
+            score_ask = ScoreAsk(ask.user, page.model, ask.cursor.session_ms, signals)
+            try:
+                explained = await self._mesh.explain(candidates, score_ask, timeout_s=timeout_s)
+            except BadRequest as fault:
+                # A Scorpion with other limits; the page that is there must not end for it.
+                raise Unavailable(str(fault)) from fault
+            left_out = len(places) - len(asked)
+            missing = explained.missing or (f"{left_out} items beyond {len(asked)}" if left_out else "")
+            return Explained([replace(part, rows=asked[part.rows]) for part in explained.parts], missing)
+
+        explained = await run.stage(
+            "explain_scores",
+            self._budget.explain_share,
+            call,
+            instead="items come without what their scores are made of",
+        )
+        return explained or Explained()
 
     async def _display(self, ask: Ask, items: Candidates, run: Run) -> Objects:
         """What a frontend draws, in one batch."""
@@ -348,6 +314,10 @@ class FollowingFeed:
             instead="items come without what is drawn",
         )
         return objects or Objects({})
+
+
+def _unscored(candidates: Candidates, scores: NDArray[np.float32]) -> Ranked:
+    return Ranked(candidates, scores, np.zeros(len(candidates), np.bool_), "")
 
 
 def _without_model(ranking: Ranking, candidates: Candidates) -> NDArray[np.float32]:

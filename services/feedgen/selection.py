@@ -2,14 +2,17 @@
 
 Owns spacing: two pins of one board, or of one owner, do not stand next to each other while there is
 anything else to show. Refuses nothing: when only one board is left, its pins fill the page (a full page is
-worth more than variety that is not there). Cost: one heap entry a board, so it grows with the page and the
-boards, not with the candidates. Source of the shape: task scheduling with a cool-down.
+worth more than variety that is not there). Cost: one sort, then about a microsecond for each row that is
+looked at: as many as the page has, and those that had to wait. Rows of one board and owner wait in one queue
+behind their best, so a board with a thousand pins is looked at once a place. Source of the shape: task
+scheduling with a cool-down.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,55 +50,84 @@ def select(
     Greedy: each place gets the best row whose board and owner have not been shown within their gaps. Board
     or owner 0 means unknown and is under no rule. Ties in score: the earlier row first.
     """
-    queues = _queues(scores, boards, owners)
-    heap = [(-float(scores[rows[0]]), int(rows[0]), queue) for queue, rows in enumerate(queues)]
-    heapq.heapify(heap)
-    heads = [0] * len(queues)
-    waiting: list[tuple[int, float, int, int]] = []
-    free_at: dict[tuple[str, int], int] = {}
-    page: list[int] = []
-    moved = relaxed = 0
-    while len(page) < page_size and (heap or waiting):
-        place = len(page)
-        while waiting and waiting[0][0] <= place:
-            _, score, row, queue = heapq.heappop(waiting)
-            heapq.heappush(heap, (score, row, queue))
-        chosen = None
-        while heap and chosen is None:
-            score, row, queue = heapq.heappop(heap)
-            ready = max(
-                free_at.get(("board", int(boards[row])), 0), free_at.get(("owner", int(owners[row])), 0)
+    order = np.argsort(-scores, kind="stable")
+    selection = _Selection(spacing, boards[order].tolist(), owners[order].tolist())
+    while len(selection.page) < page_size and selection.take_next():
+        pass
+    return Selected(order[selection.page], selection.moved_count, selection.relaxed_count)
+
+
+@dataclass(slots=True)
+class _Selection:
+    """A page in the making. A row is known by its rank here, 0 the best: lower ranks go first everywhere."""
+
+    spacing: Spacing
+    boards: list[int]
+    owners: list[int]
+    page: list[int] = field(default_factory=list)
+    moved_count: int = 0
+    relaxed_count: int = 0
+    _next: int = 0
+    """The best rank that was not looked at."""
+    _ready: list[int] = field(default_factory=list)
+    """Heap of ranks that waited and may be free now."""
+    _waiting: list[tuple[int, int]] = field(default_factory=list)
+    """Heap of (place from which it is free, rank): the best of each queue that has to wait."""
+    _queues: dict[tuple[int, int], deque[int]] = field(default_factory=dict)
+    """By (board, owner): ranks behind the one in `_ready` or `_waiting`; empty: nothing is behind it."""
+    _board_free_at: dict[int, int] = field(default_factory=dict)
+    _owner_free_at: dict[int, int] = field(default_factory=dict)
+
+    def take_next(self) -> bool:
+        """Fill one place; False when no row is left."""
+        place = len(self.page)
+        while self._waiting and self._waiting[0][0] <= place:
+            heapq.heappush(self._ready, heapq.heappop(self._waiting)[1])
+        while (rank := self._best()) >= 0:
+            free_at = max(
+                self._board_free_at.get(self.boards[rank], 0), self._owner_free_at.get(self.owners[rank], 0)
             )
-            if ready <= place:
-                chosen = (row, queue)
-            else:
-                moved += 1
-                heapq.heappush(waiting, (ready, score, row, queue))
-        if chosen is None:
-            best = min(range(len(waiting)), key=lambda at: waiting[at][1:3])
-            _, _, row, queue = waiting.pop(best)
-            heapq.heapify(waiting)
-            chosen = (row, queue)
-            relaxed += 1
-        row, queue = chosen
-        page.append(row)
-        if boards[row]:
-            free_at["board", int(boards[row])] = place + spacing.board_gap
-        if owners[row]:
-            free_at["owner", int(owners[row])] = place + spacing.owner_gap
-        heads[queue] += 1
-        if heads[queue] < len(queues[queue]):
-            following = int(queues[queue][heads[queue]])
-            heapq.heappush(heap, (-float(scores[following]), following, queue))
-    return Selected(np.array(page, np.intp), moved, relaxed)
+            if free_at <= place:
+                self._show(rank, place)
+                return True
+            self.moved_count += 1
+            self._queues.setdefault((self.boards[rank], self.owners[rank]), deque())
+            heapq.heappush(self._waiting, (free_at, rank))
+        if not self._waiting:
+            return False
+        best = min(range(len(self._waiting)), key=lambda at: self._waiting[at][1])
+        rank = self._waiting.pop(best)[1]
+        heapq.heapify(self._waiting)
+        self.relaxed_count += 1
+        self._show(rank, place)
+        return True
 
+    def _best(self) -> int:
+        """Take the best rank that may be free, -1 when there is none; rows behind one that waits queue up."""
+        boards, owners, queues = self.boards, self.owners, self._queues
+        at = self._next
+        while at < len(boards):
+            if self._ready and self._ready[0] < at:
+                break
+            queue = queues.get((boards[at], owners[at]))
+            if queue is None:
+                self._next = at + 1
+                return at
+            queue.append(at)
+            at += 1
+        self._next = at
+        return heapq.heappop(self._ready) if self._ready else -1
 
-def _queues(
-    scores: NDArray[np.float32], boards: NDArray[np.uint64], owners: NDArray[np.uint64]
-) -> list[NDArray[np.intp]]:
-    """Rows by board and owner, each best first: the rules treat all rows of a queue alike."""
-    if not len(scores):
-        return []
-    order = np.lexsort((-scores, owners, boards))
-    changes = (np.diff(boards[order]) != 0) | (np.diff(owners[order]) != 0)
-    return np.split(order, np.flatnonzero(changes) + 1)
+    def _show(self, rank: int, place: int) -> None:
+        board, owner = self.boards[rank], self.owners[rank]
+        self.page.append(rank)
+        if board:
+            self._board_free_at[board] = place + self.spacing.board_gap
+        if owner:
+            self._owner_free_at[owner] = place + self.spacing.owner_gap
+        queue = self._queues.get((board, owner))
+        if queue:
+            heapq.heappush(self._ready, queue.popleft())
+        elif queue is not None:
+            # Nothing behind it: the next of its kind is met in the order of ranks.
+            del self._queues[board, owner]

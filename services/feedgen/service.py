@@ -20,10 +20,13 @@ from services.chassis.rpc.context import current as current_call
 from services.feedgen.config import FeedgenConfig
 from services.feedgen.cursor import Cursor
 from services.feedgen.display import DISPLAY_PARTS, display_of
+from services.feedgen.explanations import explain_items
 from services.feedgen.impressions import ImpressionPublisher
 from services.feedgen.metrics import FeedgenMetrics
-from services.feedgen.pipeline import Ask, FollowingFeed, Page, Ranking, Source
+from services.feedgen.page import Ask, Page, Ranking, Source
+from services.feedgen.pipeline import FollowingFeed
 from services.feedgen.run import COMPLETE, MISSED, PARTIAL, SKIPPED, Run
+from services.feedgen.served_log import ServedLog
 
 _RANKINGS: Final = {
     feedgen_pb2.RANKING_UNSPECIFIED: Ranking.MODEL,
@@ -57,12 +60,14 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         config: FeedgenConfig,
         feed: FollowingFeed,
         impressions: ImpressionPublisher,
+        served_log: ServedLog,
         metrics: FeedgenMetrics,
         clock: Clock,
     ) -> None:
         self._config = config
         self._feed = feed
         self._impressions = impressions
+        self._served_log = served_log
         self._metrics = metrics
         self._clock = clock
 
@@ -76,18 +81,24 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         spans = record_spans() if request.explain else []
         page = await self._feed.page(ask, run)
         if not request.dry_run and len(page.items):
-            # Queued here, published by its own task: the answer never waits for it.
-            self._impressions.add(
-                user=ask.user,
-                pins=page.items.pins.tolist(),
-                boards=page.items.boards.tolist(),
-                time_ms=self._clock.now_ms(),
-            )
+            self._note_served(ask, page)
         self._observe(run, page)
         response = self._answer(ask, page, run)
         if request.explain:
             response.explain.CopyFrom(_explanation(run, spans, began))
         return response
+
+    def _note_served(self, ask: Ask, page: Page) -> None:
+        """Queue what follows the answer; each queue's own task does it, and the answer never waits."""
+        now_ms = self._clock.now_ms()
+        self._impressions.add(
+            user=ask.user,
+            pins=page.items.pins.tolist(),
+            boards=page.items.boards.tolist(),
+            time_ms=now_ms,
+        )
+        if ask.log_id:
+            self._served_log.add(ask, page, request_id=_request_id(), served_ms=now_ms)
 
     def _run(self) -> Run:
         now = self._clock.monotonic()
@@ -125,10 +136,14 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
             user=request.user,
             page_size=page_size,
             cursor=self._session(request),
-            client_seen=np.array(request.seen_pins, np.uint64),
+            # What was shown here a moment ago, and Aperture cannot know of yet, is as good as told.
+            client_seen=np.array([*request.seen_pins, *self._impressions.waiting(request.user)], np.uint64),
             ranking=_RANKINGS[request.ranking],
             model=request.model,
             display=_display_parts(request),
+            explain_scores=request.explain_scores,
+            # Not of a dry run: its pages are not served to anybody.
+            log_id=0 if request.dry_run else self._served_log.log_id(_request_id()),
         )
 
     def _session(self, request: feedgen_pb2.GetFeedRequest) -> Cursor:
@@ -155,9 +170,10 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
         self._metrics.items.inc(len(page.items))
 
     def _answer(self, ask: Ask, page: Page, run: Run) -> feedgen_pb2.GetFeedResponse:
-        call = current_call()
+        items = _items(ask, page)
+        explain_items(items, page.explained)
         return feedgen_pb2.GetFeedResponse(
-            items=_items(ask, page),
+            items=items,
             cursor=ask.cursor.after(page.items.pins).encode() if page.more else b"",
             stages=[
                 feedgen_pb2.StageReport(
@@ -173,9 +189,14 @@ class FeedGeneratorService(feedgen_pb2_grpc.FeedGeneratorServiceServicer):
             stale_ms=run.stale_ms,
             source=_SOURCES[page.source],
             model=page.model,
-            request_id=call.request_id if call else "",
+            request_id=_request_id(),
             session_ms=ask.cursor.session_ms,
         )
+
+
+def _request_id() -> str:
+    call = current_call()
+    return call.request_id if call else ""
 
 
 def _explanation(run: Run, spans: Sequence[Span], began: float) -> feedgen_pb2.Explain:

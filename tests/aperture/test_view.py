@@ -150,12 +150,21 @@ def test_the_freezer_works_in_slices(make: Make) -> None:
     frozen = aperture.metrics.frozen._value
     aperture.follow(acted(99, 1, time_s=NOW_S + DAY_S))
     steps = []
-    for _ in range(60):
+    while aperture.view.upkeep_waits:
         before = frozen.get()
-        aperture.follow()
+        aperture.keep_up()
         steps.append(frozen.get() - before)
     assert max(steps) == 2
     assert sum(steps) == len(users)
+
+
+def test_the_freezer_gets_its_slice_where_records_never_cease(make: Make) -> None:
+    aperture = make(**SPILL_AT_ONCE, freeze_every_batches=3, freeze_buckets_max=1)
+    aperture.follow(shown(1, [1]), shown(1, [9], time_s=NOW_S - 3 * DAY_S))
+    for batch in range(9):
+        aperture.follow(acted(2, 1, time_s=NOW_S + DAY_S + batch))
+    assert aperture.metrics.frozen._value.get() == 2
+    assert aperture.parts(1) == [(DAY - 3, True), (DAY, True)]
 
 
 def test_retention_drops_whole_buckets_frozen_or_not(make: Make) -> None:

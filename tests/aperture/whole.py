@@ -54,12 +54,18 @@ class Aperture:
             self.store.write(batch)
 
     def settle(self, rounds: int = 50) -> None:
-        """Empty batches, until the freezer has nothing left to do."""
+        """Upkeep without records, until there is nothing left to do."""
         for _ in range(rounds):
-            self.follow()
-            if self.freezer.idle:
+            if not self.view.upkeep_waits:
                 return
+            self.keep_up()
         raise AssertionError("the freezer does not come to an end")
+
+    def keep_up(self) -> None:
+        """One slice of upkeep, committed."""
+        batch = self.store.batch()
+        self.view.upkeep(batch)
+        self.store.write(batch)
 
     def read(self, user: int, *, start_s: int = 0) -> tuple[Settled, Rows]:
         """As a request reads."""

@@ -15,7 +15,18 @@ from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.errors import FeedmeshError, Unavailable
 from services.chassis.rpc.context import staleness
-from services.feedgen.answers import FollowedBoards, Objects, RetrieveAsk, Retrieved, ScoreAsk, Scored
+from services.feedgen.answers import (
+    Explained,
+    ExplainedRows,
+    FollowedBoards,
+    LoggedCounts,
+    Objects,
+    RetrieveAsk,
+    Retrieved,
+    ScoreAsk,
+    Scored,
+    ServedPage,
+)
 from services.feedgen.candidates import Candidates, popular
 
 HALF_LIFE_MS = 14 * 86_400_000
@@ -39,6 +50,10 @@ class FakeMesh:
     calls: list[str] = field(default_factory=list)
     stale: dict[str, int] = field(default_factory=dict)
     """Marks of answers by call, as the channels would note them."""
+    scored: list[tuple[Candidates, ScoreAsk]] = field(default_factory=list)
+    explained: list[tuple[Candidates, ScoreAsk]] = field(default_factory=list)
+    """What Score and Explain were asked."""
+    served: list[ServedPage] = field(default_factory=list)
 
     async def _enter(self, call: str) -> str:
         self.calls.append(call)
@@ -123,12 +138,43 @@ class FakeMesh:
 
     async def score(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Scored:
         missing = await self._enter("score")
+        self.scored.append((candidates, ask))
         pins = candidates.pins.tolist()
         return Scored(
             np.array([self.full_scores.get(pin, 0.0) for pin in pins], np.float32),
             np.array([pin not in self.unscored for pin in pins], bool),
             ask.model or "fake",
             missing,
+        )
+
+    async def explain(self, candidates: Candidates, ask: ScoreAsk, *, timeout_s: float) -> Explained:
+        missing = await self._enter("explain")
+        self.explained.append((candidates, ask))
+        # Two hosts: one has the even rows, the other the odd ones, and only the first answers a partial call.
+        rows = np.arange(len(candidates))
+        parts = [rows[::2]] if missing else [rows[::2], rows[1::2]]
+        return Explained([self._explained(candidates, part, ask.model) for part in parts], missing)
+
+    async def log_served(self, page: ServedPage, *, timeout_s: float) -> LoggedCounts:
+        await self._enter("log_served")
+        self.served.append(page)
+        return LoggedCounts(logged=len(page.pins) - 1, absent=1, failed=0)
+
+    def _explained(self, candidates: Candidates, rows: NDArray[np.intp], model: str) -> ExplainedRows:
+        """Two features: the pin's own number, which adds 1, and its light score, which takes the rest."""
+        pins = candidates.pins[rows]
+        scores = np.array([self.full_scores.get(pin, 0.0) for pin in pins.tolist()], np.float32)
+        one = np.ones(len(rows))
+        return ExplainedRows(
+            rows=rows,
+            model=model,
+            scores=scores,
+            names=["number", "light_score"],
+            origins=["pin.number", "candidate.light_score"],
+            values=np.stack([pins.astype(np.float32), candidates.light[rows]], axis=1),
+            defaulted=np.zeros((len(rows), 2), bool),
+            contributions=np.stack([one, scores - 1 + 0.25, -0.25 * one], axis=1),
+            ages_ms=np.tile(np.array([[1_500, 0]], np.int64), (len(rows), 1)),
         )
 
     async def objects(self, wanted: Mapping[int, Sequence[int]], *, timeout_s: float) -> Objects:

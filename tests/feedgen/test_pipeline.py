@@ -11,11 +11,12 @@ import pytest
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import FakeClock
-from services.chassis.errors import InvalidToken, NotFound, Unavailable
+from services.chassis.errors import FeedmeshError, InvalidToken, LimitExceeded, NotFound, Unavailable
 from services.feedgen.config import BudgetConfig, RecipeConfig
 from services.feedgen.cursor import Cursor
 from services.feedgen.last_known import LastKnownBoards
-from services.feedgen.pipeline import Ask, FollowingFeed, Page, Ranking, Source
+from services.feedgen.page import Ask, Page, Ranking, Source
+from services.feedgen.pipeline import FollowingFeed
 from services.feedgen.run import Run
 from tests.feedgen.fake_mesh import FakeMesh
 
@@ -47,6 +48,8 @@ def ask(
     ranking: Ranking = Ranking.MODEL,
     model: str = "",
     display: Iterable[str] = (),
+    explain_scores: bool = False,
+    log_id: int = 0,
 ) -> Ask:
     return Ask(
         user=user,
@@ -56,6 +59,8 @@ def ask(
         ranking=ranking,
         model=model,
         display=frozenset(display),
+        explain_scores=explain_scores,
+        log_id=log_id,
     )
 
 
@@ -226,3 +231,86 @@ def test_newest_ranking_orders_by_time_and_asks_no_model(feed: FollowingFeed, me
     assert times == sorted(times, reverse=True)
     assert "score" not in mesh.calls
     assert run.complete
+
+
+def test_scores_are_explained_as_they_were_asked_for(feed: FollowingFeed, mesh: FakeMesh) -> None:
+    mesh.full_scores = {1_050: 3.0, 2_040: 2.0, 3_030: 1.0}
+    page, run = make(feed, ask(explain_scores=True, log_id=9))
+    ((scored, score_ask),), ((explained, explain_ask),) = mesh.scored, mesh.explained
+    assert explain_ask.model == "fake" == page.model
+    assert (explain_ask.user, explain_ask.now_ms, explain_ask.signals) == (
+        score_ask.user,
+        score_ask.now_ms,
+        score_ask.signals,
+    )
+    assert (score_ask.log_id, explain_ask.log_id) == (9, 0), "an explanation is nothing that was served"
+    assert explained.pins.tolist() == page.items.pins.tolist()
+    facts = {pin: row for row, pin in enumerate(scored.pins.tolist())}
+    for row, pin in enumerate(explained.pins.tolist()):
+        for column in ("light", "saved_at", "boards", "owners", "affinities"):
+            assert getattr(explained, column)[row] == getattr(scored, column)[facts[pin]]
+    by_place = {at: part.scores[row] for part in page.explained.parts for row, at in enumerate(part.rows)}
+    assert [by_place[at] for at in range(20)] == page.scores.tolist()
+    assert run.complete
+
+
+def test_popular_pins_are_explained_without_the_boards_that_were_looked_up_later(
+    feed: FollowingFeed, mesh: FakeMesh
+) -> None:
+    for pin in range(9_001, 9_101):
+        mesh.objects_by_key[type_pb2.OBJECT_KIND_PIN, pin] = rockstore_pb2.Object(
+            id=pin, version=1, pin=type_pb2.Pin(board=pin, owner=pin)
+        )
+    page, _ = make(feed, ask(user=8, explain_scores=True))
+    assert page.items.boards.all()
+    ((explained, _),) = mesh.explained
+    assert not explained.boards.any()
+    assert not explained.owners.any()
+
+
+def test_items_without_a_score_of_the_model_are_not_explained(feed: FollowingFeed, mesh: FakeMesh) -> None:
+    mesh.unscored = set(range(1_000, 3_000))
+    page, _ = make(feed, ask(explain_scores=True))
+    places = sorted(at for part in page.explained.parts for at in part.rows.tolist())
+    assert places == np.flatnonzero(page.items.pins >= 3_000).tolist()
+    assert 0 < len(places) < 20
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Unavailable("away"), NotFound("unloaded since"), LimitExceeded("at most 10")],
+    ids=["away", "model gone", "other limits"],
+)
+def test_page_comes_without_explanations_when_scorpion_gives_none(
+    feed: FollowingFeed, mesh: FakeMesh, fault: FeedmeshError
+) -> None:
+    mesh.faults["explain"] = fault
+    page, run = make(feed, ask(explain_scores=True, model="fake"))
+    assert len(page.items) == 20
+    assert not page.explained.parts
+    assert status_of(run)["explain_scores"] == "missed"
+    assert not run.complete
+
+
+def test_explanations_of_some_hosts_are_given_and_the_stage_is_partial(
+    feed: FollowingFeed, mesh: FakeMesh
+) -> None:
+    mesh.missing["explain"] = "1 of 2 hosts did not answer"
+    page, run = make(feed, ask(explain_scores=True))
+    assert sum(len(part.rows) for part in page.explained.parts) == 10
+    assert status_of(run)["explain_scores"] == "partial"
+
+
+def test_page_that_no_model_scored_has_nothing_to_explain(feed: FollowingFeed, mesh: FakeMesh) -> None:
+    _, run = make(feed, ask(ranking=Ranking.NEWEST, explain_scores=True))
+    assert status_of(run)["explain_scores"] == "skipped"
+    assert run.complete
+    assert not mesh.explained
+
+
+def test_at_most_as_many_items_are_explained_as_scorpion_takes(feed: FollowingFeed, mesh: FakeMesh) -> None:
+    page, run = make(feed, ask(page_size=300, explain_scores=True))
+    assert len(page.items) == 300
+    ((explained, _),) = mesh.explained
+    assert len(explained) == 250
+    assert status_of(run)["explain_scores"] == "partial"

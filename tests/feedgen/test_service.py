@@ -26,6 +26,7 @@ from services.feedgen.impressions import ImpressionPublisher
 from services.feedgen.last_known import LastKnownBoards
 from services.feedgen.metrics import FeedgenMetrics
 from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.served_log import ServedLog
 from services.feedgen.service import FeedGeneratorService
 from tests.feedgen.fake_mesh import FakeMesh
 
@@ -53,23 +54,38 @@ class Log:
         return b"token"
 
 
-def serve(mesh: FakeMesh, log: Log, test: Callable[[Call], Awaitable[None]]) -> None:
+def serve(
+    mesh: FakeMesh, log: Log, test: Callable[[Call], Awaitable[None]], *, logged_share: float = 0.0
+) -> None:
     """Run `test` against a real server on a port of the system, then drain it."""
 
     async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
         metrics = FeedgenMetrics(host.registry)
         impressions = ImpressionPublisher(log.publish, config.impressions, metrics)
         feed = FollowingFeed(mesh, config.following, config.budget, LastKnownBoards(bytes_max=1_000_000))
+        served_log = ServedLog(
+            mesh.log_served, share=logged_share, queue_max=10, timeout_s=5, metrics=metrics
+        )
         servicer = FeedGeneratorService(
-            config=config, feed=feed, impressions=impressions, metrics=metrics, clock=host.clock
+            config=config,
+            feed=feed,
+            impressions=impressions,
+            served_log=served_log,
+            metrics=metrics,
+            clock=host.clock,
         )
 
         async def warm() -> None:
             impressions.start()
+            served_log.start()
+
+        async def close() -> None:
+            await served_log.stop()
+            await impressions.stop()
 
         name = "feedmesh.feedgen.v1.FeedGeneratorService"
         add = feedgen_pb2_grpc.add_FeedGeneratorServiceServicer_to_server
-        return Orchestrator(services=[(add, servicer, name)], warm=warm, close=impressions.stop)
+        return Orchestrator(services=[(add, servicer, name)], warm=warm, close=close)
 
     async def run() -> None:
         config = FeedgenConfig(
@@ -139,6 +155,82 @@ def test_dry_run_publishes_nothing(mesh: FakeMesh, log: Log) -> None:
     assert not log.events
 
 
+def test_served_pins_of_a_sampled_request_are_told_with_their_places(mesh: FakeMesh, log: Log) -> None:
+    mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
+    mesh.unscored = set(range(301, 400))
+    answers: list[feedgen_pb2.GetFeedResponse] = []
+
+    async def test(call: Call) -> None:
+        answers.append(await call(feedgen_pb2.GetFeedRequest(user=USER, page_size=10)))
+        while not mesh.served:
+            await asyncio.sleep(0.001)
+
+    serve(mesh, log, test, logged_share=1.0)
+    (answer,), (page,), ((_, asked),) = answers, mesh.served, mesh.scored
+    assert asked.log_id == page.log_id != 0
+    assert (page.user, page.feed, page.request_id) == (USER, "following", answer.request_id)
+    told = dict(zip(page.positions.tolist(), page.pins.tolist(), strict=True))
+    assert told == {at: item.pin for at, item in enumerate(answer.items) if item.pin not in mesh.unscored}
+    assert 0 < len(told) < 10
+
+
+@pytest.mark.parametrize(
+    ("share", "dry_run"), [(0.0, False), (1.0, True)], ids=["not in the sample", "dry run"]
+)
+def test_other_requests_are_not_kept_and_not_told(
+    mesh: FakeMesh, log: Log, share: float, dry_run: bool
+) -> None:
+    async def test(call: Call) -> None:
+        await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=dry_run))
+
+    mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
+    serve(mesh, log, test, logged_share=share)
+    assert [asked.log_id for _, asked in mesh.scored] == [0]
+    assert not mesh.served
+
+
+def test_scores_are_explained_when_asked_for_greatest_contribution_first(mesh: FakeMesh, log: Log) -> None:
+    mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
+    mesh.full_scores = {pin: pin / 100 - 2 for pin in range(400)}
+
+    async def test(call: Call) -> None:
+        plain = await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=True))
+        assert not any(item.HasField("score_explained") for item in plain.items)
+        assert "explain_scores" not in {stage.stage for stage in plain.stages}
+        answer = await call(feedgen_pb2.GetFeedRequest(user=USER, explain_scores=True, dry_run=True))
+        assert answer.complete
+        for item in answer.items:
+            why = item.score_explained
+            assert why.model == "fake"
+            assert why.score == pytest.approx(item.score)
+            assert why.expected + sum(one.contribution for one in why.features) == pytest.approx(why.score)
+            sizes = [abs(one.contribution) for one in why.features]
+            assert sizes == sorted(sizes, reverse=True)
+            shares = {one.name: one for one in why.features}
+            assert shares["number"].value == item.pin
+            assert (shares["number"].origin, shares["number"].age_ms) == ("pin.number", 1_500)
+            assert shares["light_score"].age_ms == 0
+
+    serve(mesh, log, test)
+
+
+def test_a_new_session_does_not_show_what_was_shown_a_moment_ago(mesh: FakeMesh, log: Log) -> None:
+    """The impressions may still wait to be published."""
+    mesh.boards = {1: [(11, _now(), 0.5), (12, _now(), 0.4), (13, _now(), 0.3)]}
+    mesh.follows = {USER: [1]}
+    log.refusals = 1_000_000
+
+    async def test(call: Call) -> None:
+        shown = [
+            [item.pin for item in (await call(feedgen_pb2.GetFeedRequest(user=USER, page_size=2))).items]
+            for _ in range(2)
+        ]
+        assert shown == [[11, 12], [13]]
+        log.refusals = 0
+
+    serve(mesh, log, test)
+
+
 def test_display_is_filled_as_asked(mesh: FakeMesh, log: Log) -> None:
     mesh.boards = {1: [(11, _now(), 0.5)]}
     mesh.follows = {USER: [1]}
@@ -152,7 +244,7 @@ def test_display_is_filled_as_asked(mesh: FakeMesh, log: Log) -> None:
 
     async def test(call: Call) -> None:
         mask = FieldMask(paths=["title", "board", "owner"])
-        answer = await call(feedgen_pb2.GetFeedRequest(user=USER, display_mask=mask))
+        answer = await call(feedgen_pb2.GetFeedRequest(user=USER, display_mask=mask, dry_run=True))
         (item,) = answer.items
         assert (item.display.title, item.display.board_title, item.display.owner_name) == (
             "Waves",

@@ -32,6 +32,7 @@ HASH_COUNT_MAX = 32
 # be a high price for it.
 RATE_SLACK = 1.05
 SEED_DEFAULT = 0x9E3779B97F4A7C15
+_LN2_SQUARED = math.log(2) ** 2
 
 # One cache line: below it, double hashing loses independence and nothing is saved.
 assert BITS_MIN == 64 * 8
@@ -141,6 +142,22 @@ class BloomFilter:
             raise BadRequest(f"bloom hash_count {hash_count} is outside 1..{HASH_COUNT_MAX}")
         return cls(bits=unpack_u8(bits), hash_count=hash_count, seed=seed, item_count=item_count)
 
+    def has_shape_for(self, count: int, false_positive_rate: float, *, bytes_max: int = BYTES_MAX) -> bool:
+        """Whether `build` of so many ids would choose this size and these probes; raises as it does."""
+        shape = _shape(count, false_positive_rate, bytes_max=bytes_max)
+        return shape == (self.bit_count, self.hash_count)
+
+    def with_ids(self, ids: NDArray[np.uint64], *, item_count: int) -> BloomFilter:
+        """A new filter of what this one holds and `ids`: what `build` makes of all, if the shape fits.
+
+        `item_count`: distinct ids in all, which a filter cannot count.
+        """
+        bits = self.bits.copy()
+        wanted = _frozen(np.ascontiguousarray(ids, dtype=np.uint64))
+        bloom_add(bits, self.hash_count, np.uint64(self.seed), wanted)
+        bits.flags.writeable = False
+        return BloomFilter(bits=bits, hash_count=self.hash_count, seed=self.seed, item_count=item_count)
+
     @property
     def bit_count(self) -> int:
         """The number of bits, a power of two."""
@@ -176,6 +193,11 @@ def _shape(count: int, rate: float, *, bytes_max: int) -> tuple[int, int]:
     if not 0.0 < rate < 1.0:
         raise BadRequest(f"bloom false_positive_rate {rate} is not between 0 and 1")
     bit_count = BITS_MIN
+    # What no number of probes can hold: a filter with as many bits set as not is the best there is.
+    while (
+        bit_count <= bytes_max * 8 and math.exp(-_LN2_SQUARED * bit_count / max(count, 1)) > rate * RATE_SLACK
+    ):
+        bit_count *= 2
     while bit_count <= bytes_max * 8:
         for hash_count in range(1, HASH_COUNT_MAX + 1):
             expected = (1.0 - math.exp(-hash_count * count / bit_count)) ** hash_count

@@ -12,6 +12,10 @@ others go on (`shards/lost.py`). What neither waiting nor that cures ends the pr
 Dead letters may come twice (a crash between letter and batch), never not at all.
 Where next: `view.py` (what a service writes), `applied.py` (readers that wait), `records.py` (parsing),
 `losses.py`, `silence.py`.
+
+A view's own work (`Upkeep`) is done a slice at a time while no record comes, and a slice is followed by a
+pause in which records are waited for: it takes a part of one processor, and no record waits for more of it
+than a slice.
 """
 
 from __future__ import annotations
@@ -49,7 +53,7 @@ from services.chassis.log.offsets import (
 from services.chassis.log.records import Decoded, Poison, RecordReader, dead_letter
 from services.chassis.log.silence import Silence
 from services.chassis.log.token import Token
-from services.chassis.log.view import View
+from services.chassis.log.view import Upkeep, View
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage.batch import Batch
 from services.chassis.storage.store import Store
@@ -88,6 +92,7 @@ class Follower:
         self._owns_log = owns_log
         self._store = store
         self._view = view
+        self._upkeep = view if isinstance(view, Upkeep) else None
         self._owned = owned
         self._config = config
         self._metrics = metrics
@@ -180,8 +185,11 @@ class Follower:
             while self._applied.follows_any:
                 # Only the log is waited for here: a store that fails for good must not look like a log
                 # that is away, or its batch would be skipped.
-                for piece in self._pieces(self._retry_log(self._poll)):
+                chunks = self._retry_log(self._poll)
+                for piece in self._pieces(chunks):
                     self._apply(piece)
+                if not chunks and self._upkeep is not None and self._upkeep.upkeep_waits:
+                    self._keep_up(self._upkeep)
             # A host without shards yet, or with none left, has nothing to follow, and a log refuses an empty
             # tail.
             self._silence.end()
@@ -229,7 +237,7 @@ class Follower:
             self._tail = self._log.tail(self._applied.positions)
             self._silence.listen(self._tail)
         try:
-            return self._tail.poll(timeout_ms=self._config.poll_ms)
+            return self._tail.poll(timeout_ms=self._patience_ms())
         except OffsetOutOfRange as fault:
             self._close_tail()
             lost = lost_by(fault, self._log, self._applied.positions)
@@ -239,6 +247,11 @@ class Follower:
         except _TRANSIENT:
             self._close_tail()
             raise
+
+    def _patience_ms(self) -> int:
+        if self._upkeep is not None and self._upkeep.upkeep_waits:
+            return min(self._config.upkeep_pause_ms, self._config.poll_ms)
+        return self._config.poll_ms
 
     def _pieces(self, chunks: list[Chunk]) -> Iterator[list[Chunk]]:
         """The chunks in order, in pieces of at most `batch_records_max` records."""
@@ -269,6 +282,13 @@ class Follower:
             self._commit(chunks, decoded, batch)
         self._applied.advance(chunks)
         self._count(decoded)
+
+    def _keep_up(self, upkeep: Upkeep) -> None:
+        """A slice of the view's own work: a batch without records."""
+        batch = self._store.batch()
+        upkeep.upkeep(batch)
+        if len(batch):
+            self._commit([], Decoded(), batch)
 
     def _commit(self, chunks: list[Chunk], decoded: Decoded, batch: Batch) -> None:
         """Write the batch with its offsets and ids. Tried again as it is: the memory has changed already."""

@@ -7,7 +7,7 @@ Where next: `follower.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from feedmesh.log.v1 import record_pb2
 from services.chassis.storage.batch import Batch
@@ -42,4 +42,18 @@ class View(Protocol):
         Must not fail on data: `decode` is where data is refused. Not called again for the same changes
         when the batch cannot be written at first: the batch is kept and tried again.
         """
+        ...
+
+
+@runtime_checkable
+class Upkeep(Protocol):
+    """What a view has beside, when it has work of its own: done while no record waits, on the same thread."""
+
+    @property
+    def upkeep_waits(self) -> bool:
+        """Whether there is anything to do."""
+        ...
+
+    def upkeep(self, batch: Batch) -> None:
+        """Do a slice of it, some milliseconds long; what it changes goes into `batch`, as in `apply`."""
         ...

@@ -72,9 +72,17 @@ class AioRouter:
         hedge_ms: int | None = None,
     ) -> Response:
         """Ask the host of one id. Raises the error of the last replica tried."""
-        ids = np.array([id], np.uint64)
-        (answer,) = await self.call(segment, ids, method, lambda _: request, timeout_s, hedge_ms=hedge_ms)
-        return answer.get()
+        found = self._choices.segment(segment)
+        (answer,) = await self._run(
+            found,
+            self._choices.shard_of(found, id),
+            method,
+            lambda _: request,
+            timeout_s=timeout_s,
+            hedge_ms=hedge_ms,
+        )
+        response: Response = answer.get()
+        return response
 
     async def call_all(
         self,

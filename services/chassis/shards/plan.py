@@ -53,6 +53,9 @@ def plan_shards(
     rotation: int = 0,
 ) -> list[HostRows]:
     """`plan` for shard numbers, which must be below the segment's num_shards."""
+    if len(segment.hosts) == 1:
+        # The one host serves every shard, healthy or not: nothing to look up or to sort.
+        return [HostRows(segment.hosts[0], np.arange(shards.size))] if shards.size else []
     table = _table(segment, prefer, frozenset(unhealthy))
     host_of_row = table[rotation % len(table)][shards]
     order = np.argsort(host_of_row, kind="stable")

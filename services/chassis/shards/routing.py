@@ -16,7 +16,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from services.chassis.clock import Clock
 from services.chassis.errors import FeedmeshError, Internal
-from services.chassis.ids import ShardScheme, shards_of
+from services.chassis.ids import ShardScheme, shard_of, shards_of
 from services.chassis.process import ProcessConfig
 from services.chassis.rpc.context import current
 from services.chassis.shards.health import HostHealth, another_may_answer
@@ -112,6 +112,10 @@ class Choices:
     def shards_of(self, segment: Segment, ids: NDArray[np.uint64]) -> NDArray[np.uint32]:
         """The shard of each id."""
         return shards_of(ids, num_shards=segment.num_shards, scheme=self._scheme)
+
+    def shard_of(self, segment: Segment, id: int) -> NDArray[np.uint32]:
+        """`shards_of` one id, without numpy's price for each of its steps."""
+        return np.array([shard_of(id, num_shards=segment.num_shards, scheme=self._scheme)], np.uint32)
 
     def first(self, segment: Segment, shards: NDArray[np.uint32]) -> list[HostRows]:
         """The calls to make."""

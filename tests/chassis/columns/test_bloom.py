@@ -79,6 +79,22 @@ def test_a_full_power_of_two_still_holds_the_rate() -> None:
     assert seen.contains_many(ids_between(10_000_000, 10_100_000)).mean() <= 1.3 * 0.005
 
 
+@given(ids=IDS, more=IDS, rate=RATES)
+def test_a_filter_with_ids_added_is_the_one_of_all_where_the_shape_fits(
+    ids: list[int], more: list[int], rate: float
+) -> None:
+    every = sorted({*ids, *more})
+    first = BloomFilter.build(np.array(ids, np.uint64), rate)
+    whole = BloomFilter.build(np.array(every, np.uint64), rate)
+    before = first.to_bytes()
+    grown = first.with_ids(np.array(more, np.uint64), item_count=len(every))
+    assert first.to_bytes() == before
+    fits = first.has_shape_for(len(every), rate)
+    assert fits == ((first.bit_count, first.hash_count) == (whole.bit_count, whole.hash_count))
+    if fits:
+        assert (grown.to_bytes(), grown.item_count) == (whole.to_bytes(), whole.item_count)
+
+
 def test_an_empty_filter_contains_nothing() -> None:
     seen = BloomFilter.build(ids_between(1, 1))
 

@@ -157,3 +157,12 @@ def test_the_prefix_is_counted_in_characters() -> None:
 def test_no_rows_no_calls() -> None:
     segment = one_segment({"10.0.0.1:1:z": [0]}, num_shards=1)
     assert plan(segment, np.empty(0, np.uint64)) == []
+
+
+def test_a_host_that_is_alone_is_asked_for_everything_healthy_or_not() -> None:
+    segment = one_segment({"10.0.0.1:1:a": range(4)}, num_shards=4)
+    shards = np.array([3, 0, 2, 2], np.uint32)
+    for unhealthy in (frozenset[str](), frozenset({"10.0.0.1:1"})):
+        ((host, rows),) = plan_shards(segment, shards, unhealthy=unhealthy)
+        assert (host.address, rows.tolist()) == ("10.0.0.1:1", [0, 1, 2, 3])
+    assert plan_shards(segment, shards[:0]) == []
