@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from prometheus_client.registry import CollectorRegistry
 
 from feedmesh.rockstore.v1 import admin_pb2, admin_pb2_grpc, rockstore_pb2, rockstore_pb2_grpc
@@ -25,6 +25,7 @@ from services.rockstore.rows import FeatureRowStore, warm
 from services.rockstore.schema import Schemas
 from services.rockstore.service import RockstoreServicer
 from services.rockstore.store import FAMILIES, RockstoreStore
+from services.rockstore.warming import RowWarming
 
 FULL_NAME: Final = rockstore_pb2.DESCRIPTOR.services_by_name["RockstoreService"].full_name
 ADMIN_NAME: Final = admin_pb2.DESCRIPTOR.services_by_name["RockstoreAdminService"].full_name
@@ -41,9 +42,11 @@ class Parts:
     view: ObjectsView
     servicer: RockstoreServicer
     admin: RockstoreAdminServicer
+    warming: RowWarming
 
     def close(self) -> None:
         """Release every file; no call and no follower is left."""
+        self.warming.stop()
         self.generations.close()
         self.raw.close()
 
@@ -51,14 +54,21 @@ class Parts:
 def build(config: RockstoreConfig, host: Host) -> Leaf:
     """What the process serves, follows, warms and closes."""
     schemas = Schemas(declared.build() for declared in config.schemas)
-    parts = assemble(config, schemas, owned=host.owned, clock=host.clock, registry=host.registry)
+    parts = assemble(
+        config, schemas, owned=host.owned, clock=host.clock, registry=host.registry, log=host.log
+    )
+
+    def warm_up() -> None:
+        warm(schemas)
+        parts.warming.start()
+
     return Leaf(
         services=[
             (rockstore_pb2_grpc.add_RockstoreServiceServicer_to_server, parts.servicer, FULL_NAME),
             (admin_pb2_grpc.add_RockstoreAdminServiceServicer_to_server, parts.admin, ADMIN_NAME),
         ],
         follower=connect_follower(host, config.follower, store=parts.raw, view=parts.view),
-        warm=partial(warm, schemas),
+        warm=warm_up,
         close=parts.close,
     )
 
@@ -70,6 +80,7 @@ def assemble(
     owned: OwnedShards,
     clock: Clock,
     registry: CollectorRegistry,
+    log: Any = None,
 ) -> Parts:
     """The stores below `config.process.data_dir`, what fills them, and what reads them."""
     metrics = RockstoreMetrics(registry)
@@ -102,7 +113,8 @@ def assemble(
     admin = RockstoreAdminServicer(
         generations, Loader(generations, schemas, owned, memory=memory), metrics, owned=owned
     )
-    return Parts(raw, store, generations, rows, view, servicer, admin)
+    warming = RowWarming(store, schemas, rows, owned=owned, clock=clock, log=log or structlog.get_logger())
+    return Parts(raw, store, generations, rows, view, servicer, admin, warming)
 
 
 def store_limits(config: RockstoreConfig) -> StoreLimits:

@@ -71,6 +71,11 @@ class FeatureRowStore:
         """Bytes of the rows in memory."""
         return sum(cache.size_bytes for cache in self._caches.values())
 
+    def filled_share(self, kind: int) -> float:
+        """Rows in memory of a kind that has a schema, as a share of those that fit; 1 when none fits."""
+        cache = self._caches[kind]
+        return len(cache) / cache.capacity if cache.capacity else 1.0
+
     @property
     def is_in_flight(self) -> bool:
         """Whether the follower's last batch is not known to be in the store; for its thread."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
@@ -130,6 +131,13 @@ class RockstoreStore:
             for size_bytes, places in places_of.items()
             for rows in _rows(b"".join([values[p] or b"" for p in places]), places, size_bytes, now_ms)
         ]
+
+    def row_ids(self, kind: int, shard: int, *, after: int, limit: int) -> NDArray[np.uint64]:
+        """Ids of rows of one kind and shard that were written one by one, ascending, greater than `after`."""
+        start = struct.pack(">HBQ", shard, kind, after + 1)
+        end = struct.pack(">HB", shard, kind + 1)
+        keys = [key[3:] for key, _ in islice(self._store.scan(ROWS, start=start, end=end), limit)]
+        return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
 
     def cells(self, family: str, keys: Sequence[bytes]) -> list[Cell | None]:
         """Headers in the order of `keys`; None where nothing is stored."""
