@@ -110,7 +110,7 @@ def prepare(world: HeavyWorld, folder: Path, console: Console) -> Layout:
         token = _load(world, layout, console)
         _wait(layout, token)
         seconds = time.monotonic() - began
-        _wait_idle(layout, console)
+        wait_idle(layout, console)
         console.print(f"loaded {world.pin_count:,} pins in {seconds:.0f} s")
     done.write_text(f"{seconds:.1f}\n")
     return layout
@@ -210,7 +210,7 @@ def _wait(layout: Layout, tokens: list[bytes]) -> None:
         time.sleep(0.5)
 
 
-def _wait_idle(layout: Layout, console: Console) -> None:
+def wait_idle(layout: Layout, console: Console) -> None:
     """Until no process works on its own any more: a load leaves millions of rows to freeze and compact."""
     running = pids(layout)
     until = time.monotonic() + 1_200
