@@ -8,6 +8,7 @@ from services.scorpion.aside import aside_of
 from services.scorpion.cache import caches_of
 from services.scorpion.clients import StaticStores
 from services.scorpion.config import ScorpionConfig
+from services.scorpion.explaining import warm_aside
 from services.scorpion.feature_file import load_feature_list
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.model_watch import ModelWatch
@@ -44,6 +45,7 @@ def build(config: ScorpionConfig, host: Host) -> Leaf:
         warm_slab()
         watch.start()
         aside.start()
+        warm_aside()
 
     def close() -> None:
         watch.stop()
