@@ -137,7 +137,10 @@ class RockstoreStore:
         start = struct.pack(">HBQ", shard, kind, after + 1)
         end = struct.pack(">HB", shard, kind + 1)
         keys = [key[3:] for key, _ in islice(self._store.scan(ROWS, start=start, end=end), limit)]
-        return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
+        ids = np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
+        # As the columns of a message are: what may be written is another type to numba, and would compile.
+        ids.flags.writeable = False
+        return ids
 
     def cells(self, family: str, keys: Sequence[bytes]) -> list[Cell | None]:
         """Headers in the order of `keys`; None where nothing is stored."""

@@ -8,8 +8,8 @@ from services.scorpion.aside import aside_of
 from services.scorpion.cache import caches_of
 from services.scorpion.clients import StaticStores
 from services.scorpion.config import ScorpionConfig
-from services.scorpion.explaining import warm_aside
 from services.scorpion.feature_file import load_feature_list
+from services.scorpion.forest.warming import warm as warm_forest
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.model_watch import ModelWatch
 from services.scorpion.models import ModelDirectory, Swap
@@ -43,9 +43,9 @@ def build(config: ScorpionConfig, host: Host) -> Leaf:
     def warm() -> None:
         features.warm()
         warm_slab()
+        warm_forest()
         watch.start()
         aside.start()
-        warm_aside()
 
     def close() -> None:
         watch.stop()

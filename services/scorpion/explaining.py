@@ -6,7 +6,6 @@ Next: `scorer.py`, which computes the features as for any score.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,23 +39,6 @@ class Explained:
     source_of: NDArray[np.intp]
     ages_ms: NDArray[np.int64]
     """(candidate, source): since it was read from its owner; 0 for the request, −1 where nothing is known."""
-
-
-def warm_aside() -> threading.Thread:
-    """Compile what explains, in a thread beside the start: it takes seconds once, and nothing waits for it.
-
-    Until then an Explain is slow, and a feed that asked for reasons goes without.
-    """
-
-    def compile_all() -> None:
-        # Late: what serves need not wait for the import either.
-        from services.scorpion.forest.contributions import warm
-
-        warm()
-
-    thread = threading.Thread(target=compile_all, name="explain-warm", daemon=True)
-    thread.start()
-    return thread
 
 
 def explain(

@@ -142,8 +142,7 @@ class Scorer:
         )
 
     def prepare(self, model: Model) -> None:
-        """Make a model's bytes of everything that is cached, before it serves; no request then compiles."""
-        _warm(model)
+        """Make a model's bytes of everything that is cached, before it serves."""
         for kind, cache in self._caches.items():
             cache.prepare(model.row_parts[kind])
 
@@ -201,17 +200,6 @@ class Scorer:
         now_s = self._clock.monotonic()
         self._seconds[stage].observe(now_s - began_s)
         return now_s
-
-
-def _warm(model: Model) -> None:
-    """Compile the forest's kernels, or load them, with the types of a request."""
-    blocks, row = model.forest.blocks(1), np.zeros(1, np.int32)
-    for part in (*model.row_parts.values(), model.request_part):
-        width = 1 + int(part.binning.sources.max(initial=0))
-        bins = part.bin(np.zeros((1, width), np.float32))
-        part.scatter(bins, row, blocks)
-        part.scatter_some(bins, row, row, blocks)
-    model.forest.score_blocks(blocks, 1)
 
 
 _NO_IDS = np.empty((0, 0), np.uint64)

@@ -8,7 +8,7 @@
     output.py         raw score → what the objective means by it
     decisions.py      which way a row goes at a node: the slow scorer that the others are tested with
     contributions.py  what each feature adds to a score, exactly; contribution_kernels.py is its inside
-    forest.py         all of it behind one small class
+    forest.py         all of it behind one small class; warming.py compiles it
 
 Pure: no I/O, no clock, nothing but numpy and numba. Algorithm: QuickScorer (Lucchese et al., SIGIR 2015),
 by bytes as RapidScorer (Ye et al., KDD 2018), with rows in the lanes.

@@ -108,26 +108,6 @@ class Contributions:
         return out
 
 
-def warm() -> None:
-    """Compile the kernels, or load them; the first time takes seconds."""
-    one = np.ones(1)
-    trees = Trees(
-        node_starts=np.array([0, 1], np.int64),
-        leaf_starts=np.array([0, 2], np.int64),
-        features=np.zeros(1, np.int32),
-        thresholds=np.zeros(1),
-        decisions=np.zeros(1, np.uint8),
-        lefts=np.full(1, -1, np.int32),
-        rights=np.full(1, -2, np.int32),
-        node_counts=2 * one,
-        leaf_values=np.zeros(2),
-        leaf_counts=np.ones(2),
-        set_starts=np.zeros(1, np.int64),
-        set_words=np.zeros(0, np.uint32),
-    )
-    Contributions(ModelText(trees, ("a",), 1, (), averaged=False)).of(np.zeros((1, 1), np.float32))
-
-
 def _check_counts(trees: Trees) -> None:
     """A share must be in (0, 1]: by one outside, contributions would be wrong, or NaN."""
     sizes = np.diff(trees.node_starts)

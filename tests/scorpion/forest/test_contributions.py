@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chassis.errors import CorruptValue
-from services.scorpion.forest import contribution_kernels as kernels
 from services.scorpion.forest.contribution_kernels import LANES
-from services.scorpion.forest.contributions import WIDTH_MAX, Contributions, NoCounts, warm
+from services.scorpion.forest.contributions import WIDTH_MAX, Contributions, NoCounts
 from services.scorpion.forest.decisions import goes_left, leaf_of, nodes_of
 from services.scorpion.forest.model_text import ModelText, Trees, read_model
 from tests.scorpion.forest.models import FEATURES, RECIPES, Recipe, hard_rows, trained
@@ -323,12 +322,3 @@ def test_trees_that_are_too_deep_to_explain_are_refused() -> None:
     model = read_model(_chain(width, [1] * (width + 1), [0.5] * (width + 1)))
     with pytest.raises(CorruptValue, match=f"{width} tests of up to {width} features"):
         Contributions(model)
-
-
-def test_nothing_is_compiled_after_warming() -> None:
-    warm()
-    before = len(kernels.add_contributions.signatures)
-    booster = trained(RECIPES["binary"], seed=3)
-    rows = hard_rows(booster, RECIPES["binary"], seed=3, count=10)
-    Contributions(read_model(booster.model_to_string())).of(rows)
-    assert len(kernels.add_contributions.signatures) == before
