@@ -94,8 +94,9 @@ class Contributions:
         if rows.ndim != 2 or rows.shape[1] != self._feature_count:
             width = "x".join(str(size) for size in rows.shape[1:])
             raise CorruptValue(f"rows have {width or 'no'} features, the model wants {self._feature_count}")
-        out = np.zeros((len(rows), len(self.expected_values), self._feature_count + 1))
-        out[:, :, -1] = self.expected_values
+        # Apart, because a view of `out` is of another layout for one row than for several, and numba would
+        # compile for each.
+        added = np.zeros((len(rows), len(self.expected_values), self._feature_count))
         add_contributions(
             np.ascontiguousarray(rows, np.float64),
             self._nodes,
@@ -103,8 +104,11 @@ class Contributions:
             self._steps,
             self._points,
             empty_walk(depth=self._depth, points=int(np.diff(self._points.starts).max())),
-            out[:, :, :-1],
+            added,
         )
+        out = np.empty((len(rows), len(self.expected_values), self._feature_count + 1))
+        out[:, :, :-1] = added
+        out[:, :, -1] = self.expected_values
         return out
 
 
