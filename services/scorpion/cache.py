@@ -152,6 +152,8 @@ class RowCache:
         Whether its bytes are kept; else its requests are binned as they come. For one thread at a time.
         """
         with self._lock:
+            if self._slab.bins(part) is not None:
+                return True
             if not self._slab.admit(part):
                 return False
         start, more = 0, True

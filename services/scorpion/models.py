@@ -164,6 +164,9 @@ class ModelDirectory:
         self._set = ModelSet(models=models, serving=serving)
         if before is not None and serving is not before:
             self._swap.retire(before)
+            if serving is not None:
+                # A wide model found no room beside the old one.
+                self._swap.prepare(serving)
         self._metrics.models.set(len(models))
         self._metrics.models_refused.set(len(self._refused))
         if before is not serving:

@@ -69,6 +69,8 @@ class Slab:
         self._ids = np.empty((slots, len(columns.id_columns)), np.uint64)
         self._index = _index(self.capacity)
         self._bins: dict[Part, NDArray[np.int8]] = {}
+        # Residents of which every row has its bytes; the others have none of what was cached before they came.
+        self._whole: set[Part] = set()
         self._write(np.zeros(1, np.int32), self._nobody)
 
     def __len__(self) -> int:
@@ -100,8 +102,12 @@ class Slab:
         return tuple(self._bins)
 
     def bins(self, part: Part) -> NDArray[np.int8] | None:
-        """The bytes of a resident model by slot, int8 (slot, part.width); None for another model."""
-        return self._bins.get(part)
+        """The bytes of a resident model by slot, int8 (slot, part.width).
+
+        None for another model, and for one whose bytes are still being made: a request may name a model that
+        is about to serve.
+        """
+        return self._bins[part] if part in self._whole else None
 
     def values(self, slots: NDArray[np.int32]) -> FeatureRows:
         """Copies of the rows in these slots."""
@@ -133,15 +139,21 @@ class Slab:
         return True
 
     def rebin(self, part: Part, *, start: int, count: int) -> bool:
-        """Bytes of an admitted model for slots [start, start + count); whether there are slots behind."""
+        """Bytes of an admitted model for slots [start, start + count); whether there are slots behind.
+
+        From 0 on, one run behind the other: after the last, the model's bytes may be read.
+        """
         end = min(start + count, len(self) + 1)
         self._bins[part][start:end] = part.bin(self._values[start:end])
+        if end > len(self):
+            self._whole.add(part)
         return end <= len(self)
 
     def dismiss(self, part: Part) -> None:
         """Free a model's bytes. A request that still reads them keeps them alive, but finds stale rows: it
         must not look up again."""
         self._bins.pop(part, None)
+        self._whole.discard(part)
 
     def _write(self, slots: NDArray[np.int32], rows: FeatureRows) -> None:
         self._values[slots] = rows.values

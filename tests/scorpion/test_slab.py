@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from services.scorpion import slab_kernels as kernels
 from services.scorpion.features import FeatureList
-from services.scorpion.slab import Slab, _index, row_bytes
+from services.scorpion.forest import Forest
+from services.scorpion.models import Model
+from services.scorpion.slab import FeatureRows, Slab, _index, row_bytes
+from tests.scorpion.synthetic import Trained
 
 
 @given(data=st.data(), rows=st.integers(1, 12))
@@ -54,3 +57,24 @@ def test_all_arrays_together_stay_within_the_bytes(features: FeatureList) -> Non
     arrays = [slab._values, slab._missing, slab._ids, index.table, index.rows]
     residents = 2 * slab.width * slab.capacity
     assert sum(array.nbytes for array in arrays) + residents <= size_bytes * 1.01
+
+
+def test_a_models_bytes_are_not_read_before_every_row_has_them(trained: Trained) -> None:
+    features = trained.features
+    columns = features.kinds[0]
+    slab = Slab(features, columns, size_bytes=100 * row_bytes(columns))
+    values = np.random.default_rng(1).random((60, columns.width), np.float32)
+    computed = features.row_features(columns.kind, values)
+    rows = FeatureRows(computed.matrix, computed.missing, np.zeros((60, len(columns.id_columns)), np.uint64))
+    slab.keep(np.arange(1, 61, dtype=np.uint64), rows, fetched_s=1.0, cover=0)
+    part = Model("v1", Forest(trained.model.text), features).row_parts[columns.kind]
+    assert slab.admit(part)
+    assert slab.bins(part) is None
+    assert slab.rebin(part, start=0, count=50)
+    assert slab.bins(part) is None
+    assert not slab.rebin(part, start=50, count=50)
+    bins = slab.bins(part)
+    assert bins is not None
+    np.testing.assert_array_equal(bins[1:61], part.bin(computed.matrix))
+    slab.dismiss(part)
+    assert slab.bins(part) is None
