@@ -69,7 +69,7 @@ class Slab:
         self._ids = np.empty((slots, len(columns.id_columns)), np.uint64)
         self._index = _index(self.capacity)
         self._bins: dict[Part, NDArray[np.int8]] = {}
-        # Residents of which every row has its bytes; the others have none of what was cached before they came.
+        # Residents of which every row has its bytes; the others have none of what came before them.
         self._whole: set[Part] = set()
         self._write(np.zeros(1, np.int32), self._nobody)
 

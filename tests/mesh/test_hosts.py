@@ -91,6 +91,20 @@ def make_world() -> tuple[World, list[Event]]:
     return World(people, owners, boards, pins, followed), stream
 
 
+def whole_page(
+    view: Views, person: int, ranking: feedgen_pb2.Ranking.ValueType
+) -> feedgen_pb2.GetFeedResponse:
+    """A page of which every stage was complete: on busy cores one may be missed, as the contract allows."""
+    pages: list[feedgen_pb2.GetFeedResponse] = []
+
+    def is_complete() -> bool:
+        pages.append(view.feed(person, page_size=100, dry_run=True, ranking=ranking))
+        return pages[-1].complete
+
+    wait_until(is_complete, "a page with every stage complete")
+    return pages[-1]
+
+
 def host_of(service_mesh: LiveMesh, service: str, id: int) -> str:
     """The process that serves an id."""
     shard = shard_of(id, num_shards=NUM_SHARDS)
@@ -110,9 +124,8 @@ def test_two_hosts_answer_the_same_feed_as_one(
 ) -> None:
     made, wide, single = world
     for person in made.people:
-        pages = [view.feed(person, page_size=100, dry_run=True, ranking=ranking) for view in (wide, single)]
+        pages = [whole_page(view, person, ranking) for view in (wide, single)]
         for page in pages:
-            assert page.complete, stages_of(page)
             assert len(page.items) == 96
         seen = [[(i.pin, i.board, i.owner, i.saved_ms, i.reason) for i in page.items] for page in pages]
         assert seen[0] == seen[1]
@@ -139,11 +152,8 @@ def test_two_hosts_page_through_the_same_pins_as_one(world: tuple[World, Views, 
 def test_model_ranks_the_candidates_of_all_hosts(world: tuple[World, Views, Views]) -> None:
     made, wide, single = world
     for person in made.people[:4]:
-        pages = [
-            view.feed(person, page_size=100, dry_run=True, ranking=feedgen_pb2.RANKING_MODEL)
-            for view in (wide, single)
-        ]
-        assert all(page.complete and page.model for page in pages)
+        pages = [whole_page(view, person, feedgen_pb2.RANKING_MODEL) for view in (wide, single)]
+        assert all(page.model for page in pages)
         assert set(pins_of(pages[0])) == set(pins_of(pages[1]))
 
 
