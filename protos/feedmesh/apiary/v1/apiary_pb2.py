@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64mesh/apiary/v1/apiary.proto\x12\x12\x66\x65\x65\x64mesh.apiary.v1\"7\n\x18GetFollowedBoardsRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12\r\n\x05limit\x18\x02 \x01(\r\"\xa6\x01\n\x19GetFollowedBoardsResponse\x12\x12\n\nboards_u64\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66ollowed_at_u32\x18\x03 \x01(\x0c\x12\x12\n\nowners_u64\x18\x04 \x01(\x0c\x12\x13\n\x0btotal_count\x18\x05 \x01(\r\x12\x1b\n\x13missing_owner_count\x18\x06 \x01(\r\"+\n\x15GetOwnedBoardsRequest\x12\x12\n\nowners_u64\x18\x01 \x01(\x0c\"@\n\x16GetOwnedBoardsResponse\x12\x12\n\nstarts_u32\x18\x01 \x01(\x0c\x12\x12\n\nboards_u64\x18\x02 \x01(\x0c\"f\n\x13\x43heckFollowsRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x13\n\x0btargets_u64\x18\x03 \x01(\x0c\")\n\x14\x43heckFollowsResponse\x12\x11\n\tstates_u8\x18\x01 \x01(\x0c\"{\n\x14ListFollowersRequest\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x0e\n\x06target\x18\x02 \x01(\x06\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x15ListFollowersResponse\x12\x11\n\tusers_u64\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66ollowed_at_ms_u64\x18\x02 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\x04\"y\n\x14ListFollowingRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"v\n\x15ListFollowingResponse\x12\x13\n\x0btargets_u64\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66ollowed_at_ms_u64\x18\x02 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\x04*p\n\nFollowKind\x12\x1b\n\x17\x46OLLOW_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46OLLOW_KIND_USER\x10\x01\x12\x15\n\x11\x46OLLOW_KIND_BOARD\x10\x02\x12\x18\n\x14\x46OLLOW_KIND_INTEREST\x10\x03\x32\x99\x04\n\rApiaryService\x12p\n\x11GetFollowedBoards\x12,.feedmesh.apiary.v1.GetFollowedBoardsRequest\x1a-.feedmesh.apiary.v1.GetFollowedBoardsResponse\x12g\n\x0eGetOwnedBoards\x12).feedmesh.apiary.v1.GetOwnedBoardsRequest\x1a*.feedmesh.apiary.v1.GetOwnedBoardsResponse\x12\x61\n\x0c\x43heckFollows\x12\'.feedmesh.apiary.v1.CheckFollowsRequest\x1a(.feedmesh.apiary.v1.CheckFollowsResponse\x12\x64\n\rListFollowers\x12(.feedmesh.apiary.v1.ListFollowersRequest\x1a).feedmesh.apiary.v1.ListFollowersResponse\x12\x64\n\rListFollowing\x12(.feedmesh.apiary.v1.ListFollowingRequest\x1a).feedmesh.apiary.v1.ListFollowingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64mesh/apiary/v1/apiary.proto\x12\x12\x66\x65\x65\x64mesh.apiary.v1\"7\n\x18GetFollowedBoardsRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12\r\n\x05limit\x18\x02 \x01(\r\"\xa6\x01\n\x19GetFollowedBoardsResponse\x12\x12\n\nboards_u64\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x02 \x01(\x0c\x12\x17\n\x0f\x66ollowed_at_u32\x18\x03 \x01(\x0c\x12\x12\n\nowners_u64\x18\x04 \x01(\x0c\x12\x13\n\x0btotal_count\x18\x05 \x01(\r\x12\x1b\n\x13missing_owner_count\x18\x06 \x01(\r\"z\n\x13GetUserGraphRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12\x12\n\nboards_max\x18\x02 \x01(\r\x12\x15\n\rinterests_max\x18\x03 \x01(\r\x12\x16\n\x0eown_boards_max\x18\x04 \x01(\r\x12\x12\n\nhidden_max\x18\x05 \x01(\r\"\x95\x02\n\x14GetUserGraphResponse\x12?\n\x08\x66ollowed\x18\x01 \x01(\x0b\x32-.feedmesh.apiary.v1.GetFollowedBoardsResponse\x12\x15\n\rinterests_u64\x18\x02 \x01(\x0c\x12\x1f\n\x17interest_affinities_f32\x18\x03 \x01(\x0c\x12\x16\n\x0eown_boards_u64\x18\x04 \x01(\x0c\x12\x17\n\x0fhidden_pins_u64\x18\x05 \x01(\x0c\x12\x19\n\x11hidden_boards_u64\x18\x06 \x01(\x0c\x12\x19\n\x11hidden_owners_u64\x18\x07 \x01(\x0c\x12\x1d\n\x15hidden_left_out_count\x18\x08 \x01(\r\"+\n\x15GetOwnedBoardsRequest\x12\x12\n\nowners_u64\x18\x01 \x01(\x0c\"@\n\x16GetOwnedBoardsResponse\x12\x12\n\nstarts_u32\x18\x01 \x01(\x0c\x12\x12\n\nboards_u64\x18\x02 \x01(\x0c\"f\n\x13\x43heckFollowsRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x13\n\x0btargets_u64\x18\x03 \x01(\x0c\")\n\x14\x43heckFollowsResponse\x12\x11\n\tstates_u8\x18\x01 \x01(\x0c\"{\n\x14ListFollowersRequest\x12,\n\x04kind\x18\x01 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x0e\n\x06target\x18\x02 \x01(\x06\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"t\n\x15ListFollowersResponse\x12\x11\n\tusers_u64\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66ollowed_at_ms_u64\x18\x02 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\x04\"y\n\x14ListFollowingRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.feedmesh.apiary.v1.FollowKind\x12\x11\n\tpage_size\x18\x03 \x01(\r\x12\x12\n\npage_token\x18\x04 \x01(\t\"v\n\x15ListFollowingResponse\x12\x13\n\x0btargets_u64\x18\x01 \x01(\x0c\x12\x1a\n\x12\x66ollowed_at_ms_u64\x18\x02 \x01(\x0c\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\x04*p\n\nFollowKind\x12\x1b\n\x17\x46OLLOW_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x46OLLOW_KIND_USER\x10\x01\x12\x15\n\x11\x46OLLOW_KIND_BOARD\x10\x02\x12\x18\n\x14\x46OLLOW_KIND_INTEREST\x10\x03\x32\xfc\x04\n\rApiaryService\x12p\n\x11GetFollowedBoards\x12,.feedmesh.apiary.v1.GetFollowedBoardsRequest\x1a-.feedmesh.apiary.v1.GetFollowedBoardsResponse\x12\x61\n\x0cGetUserGraph\x12\'.feedmesh.apiary.v1.GetUserGraphRequest\x1a(.feedmesh.apiary.v1.GetUserGraphResponse\x12g\n\x0eGetOwnedBoards\x12).feedmesh.apiary.v1.GetOwnedBoardsRequest\x1a*.feedmesh.apiary.v1.GetOwnedBoardsResponse\x12\x61\n\x0c\x43heckFollows\x12\'.feedmesh.apiary.v1.CheckFollowsRequest\x1a(.feedmesh.apiary.v1.CheckFollowsResponse\x12\x64\n\rListFollowers\x12(.feedmesh.apiary.v1.ListFollowersRequest\x1a).feedmesh.apiary.v1.ListFollowersResponse\x12\x64\n\rListFollowing\x12(.feedmesh.apiary.v1.ListFollowingRequest\x1a).feedmesh.apiary.v1.ListFollowingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feedmesh.apiary.v1.apiary_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FOLLOWKIND']._serialized_start=1025
-  _globals['_FOLLOWKIND']._serialized_end=1137
+  _globals['_FOLLOWKIND']._serialized_start=1429
+  _globals['_FOLLOWKIND']._serialized_end=1541
   _globals['_GETFOLLOWEDBOARDSREQUEST']._serialized_start=55
   _globals['_GETFOLLOWEDBOARDSREQUEST']._serialized_end=110
   _globals['_GETFOLLOWEDBOARDSRESPONSE']._serialized_start=113
   _globals['_GETFOLLOWEDBOARDSRESPONSE']._serialized_end=279
-  _globals['_GETOWNEDBOARDSREQUEST']._serialized_start=281
-  _globals['_GETOWNEDBOARDSREQUEST']._serialized_end=324
-  _globals['_GETOWNEDBOARDSRESPONSE']._serialized_start=326
-  _globals['_GETOWNEDBOARDSRESPONSE']._serialized_end=390
-  _globals['_CHECKFOLLOWSREQUEST']._serialized_start=392
-  _globals['_CHECKFOLLOWSREQUEST']._serialized_end=494
-  _globals['_CHECKFOLLOWSRESPONSE']._serialized_start=496
-  _globals['_CHECKFOLLOWSRESPONSE']._serialized_end=537
-  _globals['_LISTFOLLOWERSREQUEST']._serialized_start=539
-  _globals['_LISTFOLLOWERSREQUEST']._serialized_end=662
-  _globals['_LISTFOLLOWERSRESPONSE']._serialized_start=664
-  _globals['_LISTFOLLOWERSRESPONSE']._serialized_end=780
-  _globals['_LISTFOLLOWINGREQUEST']._serialized_start=782
-  _globals['_LISTFOLLOWINGREQUEST']._serialized_end=903
-  _globals['_LISTFOLLOWINGRESPONSE']._serialized_start=905
-  _globals['_LISTFOLLOWINGRESPONSE']._serialized_end=1023
-  _globals['_APIARYSERVICE']._serialized_start=1140
-  _globals['_APIARYSERVICE']._serialized_end=1677
+  _globals['_GETUSERGRAPHREQUEST']._serialized_start=281
+  _globals['_GETUSERGRAPHREQUEST']._serialized_end=403
+  _globals['_GETUSERGRAPHRESPONSE']._serialized_start=406
+  _globals['_GETUSERGRAPHRESPONSE']._serialized_end=683
+  _globals['_GETOWNEDBOARDSREQUEST']._serialized_start=685
+  _globals['_GETOWNEDBOARDSREQUEST']._serialized_end=728
+  _globals['_GETOWNEDBOARDSRESPONSE']._serialized_start=730
+  _globals['_GETOWNEDBOARDSRESPONSE']._serialized_end=794
+  _globals['_CHECKFOLLOWSREQUEST']._serialized_start=796
+  _globals['_CHECKFOLLOWSREQUEST']._serialized_end=898
+  _globals['_CHECKFOLLOWSRESPONSE']._serialized_start=900
+  _globals['_CHECKFOLLOWSRESPONSE']._serialized_end=941
+  _globals['_LISTFOLLOWERSREQUEST']._serialized_start=943
+  _globals['_LISTFOLLOWERSREQUEST']._serialized_end=1066
+  _globals['_LISTFOLLOWERSRESPONSE']._serialized_start=1068
+  _globals['_LISTFOLLOWERSRESPONSE']._serialized_end=1184
+  _globals['_LISTFOLLOWINGREQUEST']._serialized_start=1186
+  _globals['_LISTFOLLOWINGREQUEST']._serialized_end=1307
+  _globals['_LISTFOLLOWINGRESPONSE']._serialized_start=1309
+  _globals['_LISTFOLLOWINGRESPONSE']._serialized_end=1427
+  _globals['_APIARYSERVICE']._serialized_start=1544
+  _globals['_APIARYSERVICE']._serialized_end=2180
 # @@protoc_insertion_point(module_scope)

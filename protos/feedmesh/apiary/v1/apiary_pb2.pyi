@@ -114,6 +114,96 @@ class GetFollowedBoardsResponse(_message.Message):
 Global___GetFollowedBoardsResponse: _TypeAlias = GetFollowedBoardsResponse  # noqa: Y015
 
 @_typing.final
+class GetUserGraphRequest(_message.Message):
+    """Asks for a user's graph. Each part that is not asked for stays empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    BOARDS_MAX_FIELD_NUMBER: _builtins.int
+    INTERESTS_MAX_FIELD_NUMBER: _builtins.int
+    OWN_BOARDS_MAX_FIELD_NUMBER: _builtins.int
+    HIDDEN_MAX_FIELD_NUMBER: _builtins.int
+    user: _builtins.int
+    """The user."""
+    boards_max: _builtins.int
+    """Most followed boards, those of the latest follow first, at most 10,000; 0: none are asked for."""
+    interests_max: _builtins.int
+    """Most followed interests, the latest first, at most 1,000; 0: none are asked for."""
+    own_boards_max: _builtins.int
+    """Most own boards, the latest first, at most 1,000; 0: none are asked for."""
+    hidden_max: _builtins.int
+    """Most hidden pins, boards and owners, of each, the latest first, at most 10,000; 0: none are asked for."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.int = ...,
+        boards_max: _builtins.int = ...,
+        interests_max: _builtins.int = ...,
+        own_boards_max: _builtins.int = ...,
+        hidden_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boards_max", b"boards_max", "hidden_max", b"hidden_max", "interests_max", b"interests_max", "own_boards_max", b"own_boards_max", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserGraphRequest: _TypeAlias = GetUserGraphRequest  # noqa: Y015
+
+@_typing.final
+class GetUserGraphResponse(_message.Message):
+    """A user's graph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLLOWED_FIELD_NUMBER: _builtins.int
+    INTERESTS_U64_FIELD_NUMBER: _builtins.int
+    INTEREST_AFFINITIES_F32_FIELD_NUMBER: _builtins.int
+    OWN_BOARDS_U64_FIELD_NUMBER: _builtins.int
+    HIDDEN_PINS_U64_FIELD_NUMBER: _builtins.int
+    HIDDEN_BOARDS_U64_FIELD_NUMBER: _builtins.int
+    HIDDEN_OWNERS_U64_FIELD_NUMBER: _builtins.int
+    HIDDEN_LEFT_OUT_COUNT_FIELD_NUMBER: _builtins.int
+    interests_u64: _builtins.bytes
+    """Followed interests, ascending."""
+    interest_affinities_f32: _builtins.bytes
+    """Affinity of each, 0 to 1; aligned."""
+    own_boards_u64: _builtins.bytes
+    """Boards that the user owns, ascending."""
+    hidden_pins_u64: _builtins.bytes
+    """Pins that the user hides, ascending."""
+    hidden_boards_u64: _builtins.bytes
+    """Boards that the user hides, ascending."""
+    hidden_owners_u64: _builtins.bytes
+    """Owners (users) whom the user hides, ascending."""
+    hidden_left_out_count: _builtins.int
+    """Hidden pins, boards and owners that were left out because of `hidden_max`."""
+    @_builtins.property
+    def followed(self) -> Global___GetFollowedBoardsResponse:
+        """Followed boards, as GetFollowedBoards answers them."""
+
+    def __init__(
+        self,
+        *,
+        followed: Global___GetFollowedBoardsResponse | None = ...,
+        interests_u64: _builtins.bytes = ...,
+        interest_affinities_f32: _builtins.bytes = ...,
+        own_boards_u64: _builtins.bytes = ...,
+        hidden_pins_u64: _builtins.bytes = ...,
+        hidden_boards_u64: _builtins.bytes = ...,
+        hidden_owners_u64: _builtins.bytes = ...,
+        hidden_left_out_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["followed", b"followed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["followed", b"followed", "hidden_boards_u64", b"hidden_boards_u64", "hidden_left_out_count", b"hidden_left_out_count", "hidden_owners_u64", b"hidden_owners_u64", "hidden_pins_u64", b"hidden_pins_u64", "interest_affinities_f32", b"interest_affinities_f32", "interests_u64", b"interests_u64", "own_boards_u64", b"own_boards_u64"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUserGraphResponse: _TypeAlias = GetUserGraphResponse  # noqa: Y015
+
+@_typing.final
 class GetOwnedBoardsRequest(_message.Message):
     """Asks for boards of owners."""
 

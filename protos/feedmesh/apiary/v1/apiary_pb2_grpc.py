@@ -40,6 +40,11 @@ class ApiaryServiceStub:
                 request_serializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsRequest.SerializeToString,
                 response_deserializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsResponse.FromString,
                 _registered_method=True)
+        self.GetUserGraph = channel.unary_unary(
+                '/feedmesh.apiary.v1.ApiaryService/GetUserGraph',
+                request_serializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphRequest.SerializeToString,
+                response_deserializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphResponse.FromString,
+                _registered_method=True)
         self.GetOwnedBoards = channel.unary_unary(
                 '/feedmesh.apiary.v1.ApiaryService/GetOwnedBoards',
                 request_serializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetOwnedBoardsRequest.SerializeToString,
@@ -68,6 +73,13 @@ class ApiaryServiceServicer:
 
     def GetFollowedBoards(self, request, context):
         """Directly followed boards, and boards of followed owners, less the unfollowed ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUserGraph(self, request, context):
+        """What a feed needs of a user's graph, in one call: followed boards and interests, own boards, what is hidden.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +120,11 @@ def add_ApiaryServiceServicer_to_server(servicer, server):
                     servicer.GetFollowedBoards,
                     request_deserializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsRequest.FromString,
                     response_serializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsResponse.SerializeToString,
+            ),
+            'GetUserGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUserGraph,
+                    request_deserializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphRequest.FromString,
+                    response_serializer=feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphResponse.SerializeToString,
             ),
             'GetOwnedBoards': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOwnedBoards,
@@ -158,6 +175,33 @@ class ApiaryService:
             '/feedmesh.apiary.v1.ApiaryService/GetFollowedBoards',
             feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsRequest.SerializeToString,
             feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetFollowedBoardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUserGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feedmesh.apiary.v1.ApiaryService/GetUserGraph',
+            feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphRequest.SerializeToString,
+            feedmesh_dot_apiary_dot_v1_dot_apiary__pb2.GetUserGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class ApiaryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ApiaryServiceAsyncStub: ...
     GetFollowedBoards: _grpc.UnaryUnaryMultiCallable[_apiary_pb2.GetFollowedBoardsRequest, _apiary_pb2.GetFollowedBoardsResponse]
     """Directly followed boards, and boards of followed owners, less the unfollowed ones."""
+    GetUserGraph: _grpc.UnaryUnaryMultiCallable[_apiary_pb2.GetUserGraphRequest, _apiary_pb2.GetUserGraphResponse]
+    """What a feed needs of a user's graph, in one call: followed boards and interests, own boards, what is hidden."""
     GetOwnedBoards: _grpc.UnaryUnaryMultiCallable[_apiary_pb2.GetOwnedBoardsRequest, _apiary_pb2.GetOwnedBoardsResponse]
     """Boards of the given owners. What GetFollowedBoards asks other hosts for."""
     CheckFollows: _grpc.UnaryUnaryMultiCallable[_apiary_pb2.CheckFollowsRequest, _apiary_pb2.CheckFollowsResponse]
@@ -51,6 +53,8 @@ class ApiaryServiceAsyncStub(ApiaryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetFollowedBoards: _aio.UnaryUnaryMultiCallable[_apiary_pb2.GetFollowedBoardsRequest, _apiary_pb2.GetFollowedBoardsResponse]  # type: ignore[assignment]
     """Directly followed boards, and boards of followed owners, less the unfollowed ones."""
+    GetUserGraph: _aio.UnaryUnaryMultiCallable[_apiary_pb2.GetUserGraphRequest, _apiary_pb2.GetUserGraphResponse]  # type: ignore[assignment]
+    """What a feed needs of a user's graph, in one call: followed boards and interests, own boards, what is hidden."""
     GetOwnedBoards: _aio.UnaryUnaryMultiCallable[_apiary_pb2.GetOwnedBoardsRequest, _apiary_pb2.GetOwnedBoardsResponse]  # type: ignore[assignment]
     """Boards of the given owners. What GetFollowedBoards asks other hosts for."""
     CheckFollows: _aio.UnaryUnaryMultiCallable[_apiary_pb2.CheckFollowsRequest, _apiary_pb2.CheckFollowsResponse]  # type: ignore[assignment]
@@ -70,6 +74,14 @@ class ApiaryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_apiary_pb2.GetFollowedBoardsResponse, _abc.Awaitable[_apiary_pb2.GetFollowedBoardsResponse]]:
         """Directly followed boards, and boards of followed owners, less the unfollowed ones."""
+
+    @_abc_1.abstractmethod
+    def GetUserGraph(
+        self,
+        request: _apiary_pb2.GetUserGraphRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_apiary_pb2.GetUserGraphResponse, _abc.Awaitable[_apiary_pb2.GetUserGraphResponse]]:
+        """What a feed needs of a user's graph, in one call: followed boards and interests, own boards, what is hidden."""
 
     @_abc_1.abstractmethod
     def GetOwnedBoards(

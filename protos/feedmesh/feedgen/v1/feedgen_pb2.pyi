@@ -30,6 +30,12 @@ class _FeedTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedType.Val
     """The same as FOLLOWING."""
     FEED_TYPE_FOLLOWING: _FeedType.ValueType  # 1
     """Pins of followed boards."""
+    FEED_TYPE_INTEREST: _FeedType.ValueType  # 2
+    """Pins of followed interests."""
+    FEED_TYPE_PICKED_FOR_YOU: _FeedType.ValueType  # 3
+    """Pins of boards near the pins that the user acted on lately, by random walk."""
+    FEED_TYPE_HOME: _FeedType.ValueType  # 4
+    """A blend of the three."""
 
 class FeedType(_FeedType, metaclass=_FeedTypeEnumTypeWrapper):
     """Which feed."""
@@ -38,6 +44,12 @@ FEED_TYPE_UNSPECIFIED: FeedType.ValueType  # 0
 """The same as FOLLOWING."""
 FEED_TYPE_FOLLOWING: FeedType.ValueType  # 1
 """Pins of followed boards."""
+FEED_TYPE_INTEREST: FeedType.ValueType  # 2
+"""Pins of followed interests."""
+FEED_TYPE_PICKED_FOR_YOU: FeedType.ValueType  # 3
+"""Pins of boards near the pins that the user acted on lately, by random walk."""
+FEED_TYPE_HOME: FeedType.ValueType  # 4
+"""A blend of the three."""
 Global___FeedType: _TypeAlias = FeedType  # noqa: Y015
 
 class _Ranking:
@@ -149,6 +161,9 @@ class GetFeedRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     EXPLAIN_SCORES_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    INSERTIONS_FIELD_NUMBER: _builtins.int
+    PREFERRED_FIELD_NUMBER: _builtins.int
     user: _builtins.int
     """The user."""
     type: Global___FeedType.ValueType
@@ -167,6 +182,10 @@ class GetFeedRequest(_message.Message):
     """True: nothing is published; for load tests, comparisons and previews."""
     explain_scores: _builtins.bool
     """Fills `Item.score_explained`; the page waits for one more call. Left out when Scorpion does not answer."""
+    feed: _builtins.str
+    """Name of a recipe, such as `home`; wins over `type`. NOT_FOUND: this deployment has no such recipe."""
+    preferred: _builtins.str
+    """Language tag or name of an interest that walks prefer, as the graph was built for. Empty: none."""
     @_builtins.property
     def display_mask(self) -> _field_mask_pb2.FieldMask:
         """Which parts of `Item.display` to fill: `title`, `image`, `link`, `board`, `owner`, `description`,
@@ -176,6 +195,12 @@ class GetFeedRequest(_message.Message):
     @_builtins.property
     def seen_pins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Pins that the client showed and that may not be known yet; at most 1,000."""
+
+    @_builtins.property
+    def insertions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Insertion]:
+        """Items that the caller puts into the recipe's slots (ads, announcements); at most 100. Each slot takes those
+        of its name in order, as many as it has places on the page.
+        """
 
     def __init__(
         self,
@@ -191,14 +216,55 @@ class GetFeedRequest(_message.Message):
         explain: _builtins.bool = ...,
         dry_run: _builtins.bool = ...,
         explain_scores: _builtins.bool = ...,
+        feed: _builtins.str = ...,
+        insertions: _abc.Iterable[Global___Insertion] | None = ...,
+        preferred: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["display_mask", b"display_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "display_mask", b"display_mask", "dry_run", b"dry_run", "explain", b"explain", "explain_scores", b"explain_scores", "model", b"model", "page_size", b"page_size", "ranking", b"ranking", "seen_pins", b"seen_pins", "type", b"type", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "display_mask", b"display_mask", "dry_run", b"dry_run", "explain", b"explain", "explain_scores", b"explain_scores", "feed", b"feed", "insertions", b"insertions", "model", b"model", "page_size", b"page_size", "preferred", b"preferred", "ranking", b"ranking", "seen_pins", b"seen_pins", "type", b"type", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeedRequest: _TypeAlias = GetFeedRequest  # noqa: Y015
+
+@_typing.final
+class Insertion(_message.Message):
+    """An item that the caller wants on the page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    slot: _builtins.str
+    """Name of the recipe's slot."""
+    pin: _builtins.int
+    """The pin that is shown."""
+    board: _builtins.int
+    """Its board; 0 when it has none."""
+    owner: _builtins.int
+    """Its owner; 0 when it has none."""
+    reason: _builtins.str
+    """Said as the item's reason."""
+    def __init__(
+        self,
+        *,
+        slot: _builtins.str = ...,
+        pin: _builtins.int = ...,
+        board: _builtins.int = ...,
+        owner: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "owner", b"owner", "pin", b"pin", "reason", b"reason", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Insertion: _TypeAlias = Insertion  # noqa: Y015
 
 @_typing.final
 class GetFeedResponse(_message.Message):
@@ -216,6 +282,9 @@ class GetFeedResponse(_message.Message):
     SESSION_MS_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     STALE_MS_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
     cursor: _builtins.bytes
     """For the next page; empty when there is none."""
     complete: _builtins.bool
@@ -232,6 +301,8 @@ class GetFeedResponse(_message.Message):
     """The greatest among the services that answered: for how long they have not heard from the log,
     milliseconds. What was written since may be missing from the page. 0: up to date.
     """
+    feed: _builtins.str
+    """Name of the recipe."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
         """Items in order."""
@@ -243,6 +314,14 @@ class GetFeedResponse(_message.Message):
     @_builtins.property
     def explain(self) -> Global___Explain:
         """Present when asked for."""
+
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceReport]:
+        """What each source of the recipe gave, in its order."""
+
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arm]:
+        """The experiments that this request is part of, in order of names."""
 
     def __init__(
         self,
@@ -257,14 +336,83 @@ class GetFeedResponse(_message.Message):
         session_ms: _builtins.int = ...,
         explain: Global___Explain | None = ...,
         stale_ms: _builtins.int = ...,
+        feed: _builtins.str = ...,
+        sources: _abc.Iterable[Global___SourceReport] | None = ...,
+        arms: _abc.Iterable[Global___Arm] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "explain", b"explain", "items", b"items", "model", b"model", "request_id", b"request_id", "session_ms", b"session_ms", "source", b"source", "stages", b"stages", "stale_ms", b"stale_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "complete", b"complete", "cursor", b"cursor", "explain", b"explain", "feed", b"feed", "items", b"items", "model", b"model", "request_id", b"request_id", "session_ms", b"session_ms", "source", b"source", "sources", b"sources", "stages", b"stages", "stale_ms", b"stale_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeedResponse: _TypeAlias = GetFeedResponse  # noqa: Y015
+
+@_typing.final
+class SourceReport(_message.Message):
+    """What one source of a recipe gave."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """Its name in the recipe."""
+    basis: _builtins.str
+    """What it was made from: `followed_boards`, `followed_interests`, `recent_pins`, `own_boards`, `popular`, ...
+    Of a walk: the first of the recipe's bases that the user has. Empty: nothing was found.
+    """
+    candidate_count: _builtins.int
+    """Candidates that it gave."""
+    item_count: _builtins.int
+    """Items of the page that are from it."""
+    kind: _builtins.str
+    """Its kind: `followed_boards`, `followed_interests`, `walk` or `popular`."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        basis: _builtins.str = ...,
+        candidate_count: _builtins.int = ...,
+        item_count: _builtins.int = ...,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "candidate_count", b"candidate_count", "item_count", b"item_count", "kind", b"kind", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceReport: _TypeAlias = SourceReport  # noqa: Y015
+
+@_typing.final
+class Arm(_message.Message):
+    """The arm of an experiment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPERIMENT_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    experiment: _builtins.str
+    """Name of the experiment."""
+    arm: _builtins.str
+    """Name of the arm."""
+    def __init__(
+        self,
+        *,
+        experiment: _builtins.str = ...,
+        arm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "experiment", b"experiment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Arm: _TypeAlias = Arm  # noqa: Y015
 
 @_typing.final
 class StageReport(_message.Message):
@@ -278,8 +426,9 @@ class StageReport(_message.Message):
     ELAPSED_US_FIELD_NUMBER: _builtins.int
     STALE_MS_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """`graph`, `seen`, `signals`, `retrieve`, `score`, `select`, `display` or `explain_scores`; for popular pins also `popular`,
-    `popular_seen` and `place` (their boards and owners).
+    """`graph`, `seen`, `signals`, `walk` and `query_pins` (of walks), `retrieve`, `score`, `place` (boards and
+    owners of pins that came without), `select`, `display` or `explain_scores`; for popular pins also
+    `popular` and `popular_seen`. Stages of one of several sources: `retrieve:<source>`, `walk:<source>`.
     """
     status: Global___StageStatus.ValueType
     """How complete it was."""
@@ -321,6 +470,10 @@ class Item(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DISPLAY_FIELD_NUMBER: _builtins.int
     SCORE_EXPLAINED_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    INTEREST_FIELD_NUMBER: _builtins.int
+    LED_FROM_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
     pin: _builtins.int
     """The pin."""
     board: _builtins.int
@@ -335,6 +488,12 @@ class Item(_message.Message):
     """When it was saved there, milliseconds since 1970; 0 when unknown."""
     reason: _builtins.str
     """Why it is here, one short sentence."""
+    source: _builtins.str
+    """The source of the recipe that it came from; empty for an inserted item."""
+    interest: _builtins.int
+    """The followed interest that it came from; 0 when none."""
+    slot: _builtins.str
+    """The recipe's slot, of an inserted item. With pin 0: a place that is kept free for the frontend to fill."""
     @_builtins.property
     def display(self) -> Global___Display:
         """What a frontend draws, as asked for by `display_mask`."""
@@ -342,6 +501,10 @@ class Item(_message.Message):
     @_builtins.property
     def score_explained(self) -> Global___ScoreExplained:
         """Why it has its score; present when asked for, and when a model scored it."""
+
+    @_builtins.property
+    def led_from(self) -> _containers.RepeatedCompositeFieldContainer[Global___LedFrom]:
+        """Pins that led here, the one that led most often first; of items that a walk found."""
 
     def __init__(
         self,
@@ -355,14 +518,48 @@ class Item(_message.Message):
         reason: _builtins.str = ...,
         display: Global___Display | None = ...,
         score_explained: Global___ScoreExplained | None = ...,
+        source: _builtins.str = ...,
+        interest: _builtins.int = ...,
+        led_from: _abc.Iterable[Global___LedFrom] | None = ...,
+        slot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["display", b"display", "score_explained", b"score_explained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "display", b"display", "light_score", b"light_score", "owner", b"owner", "pin", b"pin", "reason", b"reason", "saved_ms", b"saved_ms", "score", b"score", "score_explained", b"score_explained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "display", b"display", "interest", b"interest", "led_from", b"led_from", "light_score", b"light_score", "owner", b"owner", "pin", b"pin", "reason", b"reason", "saved_ms", b"saved_ms", "score", b"score", "score_explained", b"score_explained", "slot", b"slot", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
+
+@_typing.final
+class LedFrom(_message.Message):
+    """A pin from which walks came to an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_FIELD_NUMBER: _builtins.int
+    VISIT_COUNT_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    pin: _builtins.int
+    """The pin that the user acted on, owns or follows."""
+    visit_count: _builtins.int
+    """Visits of its walks."""
+    title: _builtins.str
+    """Its title, when the display asks for titles."""
+    def __init__(
+        self,
+        *,
+        pin: _builtins.int = ...,
+        visit_count: _builtins.int = ...,
+        title: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pin", b"pin", "title", b"title", "visit_count", b"visit_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedFrom: _TypeAlias = LedFrom  # noqa: Y015
 
 @_typing.final
 class ScoreExplained(_message.Message):

@@ -39,6 +39,7 @@ class Event(_message.Message):
     IMPRESSIONS_FIELD_NUMBER: _builtins.int
     HIDE_FIELD_NUMBER: _builtins.int
     FORGET_USER_FIELD_NUMBER: _builtins.int
+    PUT_PIN_INTERESTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the client so that a retry counts once; at most 64 bytes. Empty: Ingest makes one, and a
     retry of the request would count twice.
@@ -93,6 +94,10 @@ class Event(_message.Message):
     def forget_user(self) -> Global___ForgetUser:
         """Everything of a user is to be forgotten."""
 
+    @_builtins.property
+    def put_pin_interests(self) -> Global___PutPinInterests:
+        """A pin is put into interests, or taken out of them."""
+
     def __init__(
         self,
         *,
@@ -110,12 +115,13 @@ class Event(_message.Message):
         impressions: Global___Impressions | None = ...,
         hide: Global___Hide | None = ...,
         forget_user: Global___ForgetUser | None = ...,
+        put_pin_interests: Global___PutPinInterests | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "body", b"body", "delete_board", b"delete_board", "delete_object", b"delete_object", "follow", b"follow", "forget_user", b"forget_user", "hide", b"hide", "impressions", b"impressions", "put_board", b"put_board", "put_object", b"put_object", "remove_pin", b"remove_pin", "save_pin", b"save_pin", "unfollow", b"unfollow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "body", b"body", "delete_board", b"delete_board", "delete_object", b"delete_object", "follow", b"follow", "forget_user", b"forget_user", "hide", b"hide", "impressions", b"impressions", "put_board", b"put_board", "put_object", b"put_object", "put_pin_interests", b"put_pin_interests", "remove_pin", b"remove_pin", "save_pin", b"save_pin", "unfollow", b"unfollow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "body", b"body", "delete_board", b"delete_board", "delete_object", b"delete_object", "follow", b"follow", "forget_user", b"forget_user", "hide", b"hide", "id", b"id", "impressions", b"impressions", "put_board", b"put_board", "put_object", b"put_object", "remove_pin", b"remove_pin", "save_pin", b"save_pin", "time_ms", b"time_ms", "unfollow", b"unfollow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "body", b"body", "delete_board", b"delete_board", "delete_object", b"delete_object", "follow", b"follow", "forget_user", b"forget_user", "hide", b"hide", "id", b"id", "impressions", b"impressions", "put_board", b"put_board", "put_object", b"put_object", "put_pin_interests", b"put_pin_interests", "remove_pin", b"remove_pin", "save_pin", b"save_pin", "time_ms", b"time_ms", "unfollow", b"unfollow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["follow", "unfollow", "put_board", "delete_board", "save_pin", "remove_pin", "put_object", "delete_object", "action", "impressions", "hide", "forget_user"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["follow", "unfollow", "put_board", "delete_board", "save_pin", "remove_pin", "put_object", "delete_object", "action", "impressions", "hide", "forget_user", "put_pin_interests"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -316,6 +322,60 @@ class SavePin(_message.Message):
 Global___SavePin: _TypeAlias = SavePin  # noqa: Y015
 
 @_typing.final
+class PutPinInterests(_message.Message):
+    """A pin is put into interests, or taken out of them: where interest feeds retrieve it from. What is said of a
+    pin and an interest last, by the event's time, stays; interests that are not named stay as they are.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIN_FIELD_NUMBER: _builtins.int
+    INTERESTS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    CREATED_MS_FIELD_NUMBER: _builtins.int
+    REMOVED_INTERESTS_FIELD_NUMBER: _builtins.int
+    pin: _builtins.int
+    """The pin."""
+    quality: _builtins.float
+    """Intrinsic quality, as in SavePin."""
+    flags: _builtins.int
+    """Bit set, as in SavePin."""
+    created_ms: _builtins.int
+    """When the pin was made, milliseconds since 1970; what its light score decays from. 0: the event's time."""
+    @_builtins.property
+    def interests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Interests that it is in; at most 16."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How much it is of each, 0 < weight <= 1, aligned; weighs the light score. Empty: all 1."""
+
+    @_builtins.property
+    def removed_interests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Interests that it is taken out of; at most 16."""
+
+    def __init__(
+        self,
+        *,
+        pin: _builtins.int = ...,
+        interests: _abc.Iterable[_builtins.int] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+        quality: _builtins.float = ...,
+        flags: _builtins.int = ...,
+        created_ms: _builtins.int = ...,
+        removed_interests: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_ms", b"created_ms", "flags", b"flags", "interests", b"interests", "pin", b"pin", "quality", b"quality", "removed_interests", b"removed_interests", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutPinInterests: _TypeAlias = PutPinInterests  # noqa: Y015
+
+@_typing.final
 class RemovePin(_message.Message):
     """A pin is taken off a board."""
 
@@ -356,6 +416,7 @@ class PutObject(_message.Message):
     PIN_FIELD_NUMBER: _builtins.int
     BOARD_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    INTEREST_FIELD_NUMBER: _builtins.int
     FEATURES_F32_FIELD_NUMBER: _builtins.int
     FEATURE_IDS_U64_FIELD_NUMBER: _builtins.int
     SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
@@ -380,6 +441,8 @@ class PutObject(_message.Message):
     def board(self) -> _type_pb2.Board: ...
     @_builtins.property
     def user(self) -> _type_pb2.User: ...
+    @_builtins.property
+    def interest(self) -> _type_pb2.Interest: ...
     def __init__(
         self,
         *,
@@ -388,16 +451,17 @@ class PutObject(_message.Message):
         pin: _type_pb2.Pin | None = ...,
         board: _type_pb2.Board | None = ...,
         user: _type_pb2.User | None = ...,
+        interest: _type_pb2.Interest | None = ...,
         features_f32: _builtins.bytes = ...,
         feature_ids_u64: _builtins.bytes = ...,
         schema_version: _builtins.int = ...,
         ttl_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "object", b"object", "pin", b"pin", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "interest", b"interest", "object", b"object", "pin", b"pin", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "feature_ids_u64", b"feature_ids_u64", "features_f32", b"features_f32", "id", b"id", "object", b"object", "pin", b"pin", "schema_version", b"schema_version", "ttl_seconds", b"ttl_seconds", "user", b"user", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "feature_ids_u64", b"feature_ids_u64", "features_f32", b"features_f32", "id", b"id", "interest", b"interest", "object", b"object", "pin", b"pin", "schema_version", b"schema_version", "ttl_seconds", b"ttl_seconds", "user", b"user", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["pin", "board", "user"]  # noqa: Y015
+    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["pin", "board", "user", "interest"]  # noqa: Y015
     _WhichOneofArgType_object: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_object) -> _WhichOneofReturnType_object | None: ...
 

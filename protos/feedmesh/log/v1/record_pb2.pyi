@@ -41,6 +41,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """At the object."""
     ROLE_COUNTS: _Role.ValueType  # 6
     """At the pins, as counts."""
+    ROLE_INTEREST: _Role.ValueType  # 7
+    """At the interest."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """Which side of an event a record tells of."""
@@ -59,6 +61,8 @@ ROLE_OBJECT: Role.ValueType  # 5
 """At the object."""
 ROLE_COUNTS: Role.ValueType  # 6
 """At the pins, as counts."""
+ROLE_INTEREST: Role.ValueType  # 7
+"""At the interest."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final

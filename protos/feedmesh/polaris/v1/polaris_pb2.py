@@ -25,25 +25,27 @@ _sym_db = _symbol_database.Default()
 from feedmesh.type.v1 import type_pb2 as feedmesh_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feedmesh/polaris/v1/polaris.proto\x12\x13\x66\x65\x65\x64mesh.polaris.v1\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"\xb1\x02\n\x0fRetrieveRequest\x12\x12\n\nboards_u64\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x02 \x01(\x0c\x12+\n\x04seen\x18\x03 \x01(\x0b\x32\x1d.feedmesh.type.v1.BloomFilter\x12\x19\n\x11\x65xcluded_pins_u64\x18\x04 \x01(\x0c\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x16\n\x0esaved_after_ms\x18\x06 \x01(\x03\x12\x17\n\x0fsaved_before_ms\x18\x07 \x01(\x03\x12\x0e\n\x06now_ms\x18\x08 \x01(\x03\x12\x16\n\x0erequired_flags\x18\t \x01(\r\x12\x17\n\x0f\x66orbidden_flags\x18\n \x01(\r\x12)\n\x05order\x18\x0b \x01(\x0e\x32\x1a.feedmesh.polaris.v1.Order\"\xcb\x01\n\x10RetrieveResponse\x12\x10\n\x08pins_u64\x18\x01 \x01(\x0c\x12\x12\n\nscores_f32\x18\x02 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x03 \x01(\x0c\x12\x16\n\x0e\x62oard_rows_u16\x18\x04 \x01(\x0c\x12\x16\n\x0ehit_boards_u64\x18\x05 \x01(\x0c\x12\x16\n\x0ehit_owners_u64\x18\x06 \x01(\x0c\x12\x33\n\x06\x66unnel\x18\x07 \x01(\x0b\x32#.feedmesh.polaris.v1.RetrieveFunnel\"\xca\x01\n\x0eRetrieveFunnel\x12\x13\n\x0b\x62oard_count\x18\x01 \x01(\r\x12\x19\n\x11known_board_count\x18\x02 \x01(\r\x12\x11\n\tpin_count\x18\x03 \x01(\x04\x12\x15\n\rtouched_count\x18\x04 \x01(\r\x12\x1c\n\x14outside_window_count\x18\x05 \x01(\r\x12\x13\n\x0b\x66lags_count\x18\x06 \x01(\r\x12\x12\n\nseen_count\x18\x07 \x01(\r\x12\x17\n\x0f\x64uplicate_count\x18\x08 \x01(\r\"/\n\x0fListPinsRequest\x12\r\n\x05\x62oard\x18\x01 \x01(\x06\x12\r\n\x05limit\x18\x02 \x01(\r\"u\n\x10ListPinsResponse\x12\x10\n\x08pins_u64\x18\x01 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x02 \x01(\x0c\x12\x15\n\rqualities_f32\x18\x03 \x01(\x0c\x12\r\n\x05owner\x18\x04 \x01(\x06\x12\x13\n\x0btotal_count\x18\x05 \x01(\r*G\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_LIGHT_SCORE\x10\x01\x12\x10\n\x0cORDER_NEWEST\x10\x02\x32\xc2\x01\n\x0ePolarisService\x12W\n\x08Retrieve\x12$.feedmesh.polaris.v1.RetrieveRequest\x1a%.feedmesh.polaris.v1.RetrieveResponse\x12W\n\x08ListPins\x12$.feedmesh.polaris.v1.ListPinsRequest\x1a%.feedmesh.polaris.v1.ListPinsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!feedmesh/polaris/v1/polaris.proto\x12\x13\x66\x65\x65\x64mesh.polaris.v1\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"\xde\x02\n\x0fRetrieveRequest\x12\x12\n\nboards_u64\x18\x01 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x02 \x01(\x0c\x12+\n\x04seen\x18\x03 \x01(\x0b\x32\x1d.feedmesh.type.v1.BloomFilter\x12\x19\n\x11\x65xcluded_pins_u64\x18\x04 \x01(\x0c\x12\r\n\x05limit\x18\x05 \x01(\r\x12\x16\n\x0esaved_after_ms\x18\x06 \x01(\x03\x12\x17\n\x0fsaved_before_ms\x18\x07 \x01(\x03\x12\x0e\n\x06now_ms\x18\x08 \x01(\x03\x12\x16\n\x0erequired_flags\x18\t \x01(\r\x12\x17\n\x0f\x66orbidden_flags\x18\n \x01(\r\x12)\n\x05order\x18\x0b \x01(\x0e\x32\x1a.feedmesh.polaris.v1.Order\x12+\n\x04kind\x18\x0c \x01(\x0e\x32\x1d.feedmesh.polaris.v1.ListKind\"\xcb\x01\n\x10RetrieveResponse\x12\x10\n\x08pins_u64\x18\x01 \x01(\x0c\x12\x12\n\nscores_f32\x18\x02 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x03 \x01(\x0c\x12\x16\n\x0e\x62oard_rows_u16\x18\x04 \x01(\x0c\x12\x16\n\x0ehit_boards_u64\x18\x05 \x01(\x0c\x12\x16\n\x0ehit_owners_u64\x18\x06 \x01(\x0c\x12\x33\n\x06\x66unnel\x18\x07 \x01(\x0b\x32#.feedmesh.polaris.v1.RetrieveFunnel\"\xca\x01\n\x0eRetrieveFunnel\x12\x13\n\x0b\x62oard_count\x18\x01 \x01(\r\x12\x19\n\x11known_board_count\x18\x02 \x01(\r\x12\x11\n\tpin_count\x18\x03 \x01(\x04\x12\x15\n\rtouched_count\x18\x04 \x01(\r\x12\x1c\n\x14outside_window_count\x18\x05 \x01(\r\x12\x13\n\x0b\x66lags_count\x18\x06 \x01(\r\x12\x12\n\nseen_count\x18\x07 \x01(\r\x12\x17\n\x0f\x64uplicate_count\x18\x08 \x01(\r\"\\\n\x0fListPinsRequest\x12\r\n\x05\x62oard\x18\x01 \x01(\x06\x12\r\n\x05limit\x18\x02 \x01(\r\x12+\n\x04kind\x18\x03 \x01(\x0e\x32\x1d.feedmesh.polaris.v1.ListKind\"u\n\x10ListPinsResponse\x12\x10\n\x08pins_u64\x18\x01 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x02 \x01(\x0c\x12\x15\n\rqualities_f32\x18\x03 \x01(\x0c\x12\r\n\x05owner\x18\x04 \x01(\x06\x12\x13\n\x0btotal_count\x18\x05 \x01(\r*G\n\x05Order\x12\x15\n\x11ORDER_UNSPECIFIED\x10\x00\x12\x15\n\x11ORDER_LIGHT_SCORE\x10\x01\x12\x10\n\x0cORDER_NEWEST\x10\x02*R\n\x08ListKind\x12\x19\n\x15LIST_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIST_KIND_BOARD\x10\x01\x12\x16\n\x12LIST_KIND_INTEREST\x10\x02\x32\xc2\x01\n\x0ePolarisService\x12W\n\x08Retrieve\x12$.feedmesh.polaris.v1.RetrieveRequest\x1a%.feedmesh.polaris.v1.RetrieveResponse\x12W\n\x08ListPins\x12$.feedmesh.polaris.v1.ListPinsRequest\x1a%.feedmesh.polaris.v1.ListPinsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feedmesh.polaris.v1.polaris_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ORDER']._serialized_start=974
-  _globals['_ORDER']._serialized_end=1045
+  _globals['_ORDER']._serialized_start=1064
+  _globals['_ORDER']._serialized_end=1135
+  _globals['_LISTKIND']._serialized_start=1137
+  _globals['_LISTKIND']._serialized_end=1219
   _globals['_RETRIEVEREQUEST']._serialized_start=88
-  _globals['_RETRIEVEREQUEST']._serialized_end=393
-  _globals['_RETRIEVERESPONSE']._serialized_start=396
-  _globals['_RETRIEVERESPONSE']._serialized_end=599
-  _globals['_RETRIEVEFUNNEL']._serialized_start=602
-  _globals['_RETRIEVEFUNNEL']._serialized_end=804
-  _globals['_LISTPINSREQUEST']._serialized_start=806
-  _globals['_LISTPINSREQUEST']._serialized_end=853
-  _globals['_LISTPINSRESPONSE']._serialized_start=855
-  _globals['_LISTPINSRESPONSE']._serialized_end=972
-  _globals['_POLARISSERVICE']._serialized_start=1048
-  _globals['_POLARISSERVICE']._serialized_end=1242
+  _globals['_RETRIEVEREQUEST']._serialized_end=438
+  _globals['_RETRIEVERESPONSE']._serialized_start=441
+  _globals['_RETRIEVERESPONSE']._serialized_end=644
+  _globals['_RETRIEVEFUNNEL']._serialized_start=647
+  _globals['_RETRIEVEFUNNEL']._serialized_end=849
+  _globals['_LISTPINSREQUEST']._serialized_start=851
+  _globals['_LISTPINSREQUEST']._serialized_end=943
+  _globals['_LISTPINSRESPONSE']._serialized_start=945
+  _globals['_LISTPINSRESPONSE']._serialized_end=1062
+  _globals['_POLARISSERVICE']._serialized_start=1222
+  _globals['_POLARISSERVICE']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from feedmesh.type.v1 import type_pb2 as feedmesh_dot_type_dot_v1_dot_type__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%feedmesh/rockstore/v1/rockstore.proto\x12\x15\x66\x65\x65\x64mesh.rockstore.v1\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"b\n\x11GetObjectsRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\x12\x10\n\x08kinds_u8\x18\x03 \x01(\x0c\"D\n\x12GetObjectsResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.feedmesh.rockstore.v1.Object\"\xa7\x01\n\x06Object\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12$\n\x03pin\x18\x03 \x01(\x0b\x32\x15.feedmesh.type.v1.PinH\x00\x12(\n\x05\x62oard\x18\x04 \x01(\x0b\x32\x17.feedmesh.type.v1.BoardH\x00\x12&\n\x04user\x18\x05 \x01(\x0b\x32\x16.feedmesh.type.v1.UserH\x00\x42\x08\n\x06object\"T\n\x15GetFeatureRowsRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\"s\n\x16GetFeatureRowsResponse\x12\x14\n\x0c\x66\x65\x61tures_f32\x18\x01 \x01(\x0c\x12\x17\n\x0f\x66\x65\x61ture_ids_u64\x18\x02 \x01(\x0c\x12\x12\n\npresent_u8\x18\x03 \x01(\x0c\x12\x16\n\x0eschema_version\x18\x04 \x01(\r\"V\n\x10GetSchemaRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\"c\n\x11GetSchemaResponse\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65\x66\x61ults\x18\x03 \x03(\x02\x12\x12\n\nid_columns\x18\x04 \x03(\t2\xc4\x02\n\x10RockstoreService\x12\x61\n\nGetObjects\x12(.feedmesh.rockstore.v1.GetObjectsRequest\x1a).feedmesh.rockstore.v1.GetObjectsResponse\x12m\n\x0eGetFeatureRows\x12,.feedmesh.rockstore.v1.GetFeatureRowsRequest\x1a-.feedmesh.rockstore.v1.GetFeatureRowsResponse\x12^\n\tGetSchema\x12\'.feedmesh.rockstore.v1.GetSchemaRequest\x1a(.feedmesh.rockstore.v1.GetSchemaResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%feedmesh/rockstore/v1/rockstore.proto\x12\x15\x66\x65\x65\x64mesh.rockstore.v1\x1a\x1b\x66\x65\x65\x64mesh/type/v1/type.proto\"b\n\x11GetObjectsRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\x12\x10\n\x08kinds_u8\x18\x03 \x01(\x0c\"D\n\x12GetObjectsResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.feedmesh.rockstore.v1.Object\"\xd7\x01\n\x06Object\x12\n\n\x02id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12$\n\x03pin\x18\x03 \x01(\x0b\x32\x15.feedmesh.type.v1.PinH\x00\x12(\n\x05\x62oard\x18\x04 \x01(\x0b\x32\x17.feedmesh.type.v1.BoardH\x00\x12&\n\x04user\x18\x05 \x01(\x0b\x32\x16.feedmesh.type.v1.UserH\x00\x12.\n\x08interest\x18\x06 \x01(\x0b\x32\x1a.feedmesh.type.v1.InterestH\x00\x42\x08\n\x06object\"T\n\x15GetFeatureRowsRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\"s\n\x16GetFeatureRowsResponse\x12\x14\n\x0c\x66\x65\x61tures_f32\x18\x01 \x01(\x0c\x12\x17\n\x0f\x66\x65\x61ture_ids_u64\x18\x02 \x01(\x0c\x12\x12\n\npresent_u8\x18\x03 \x01(\x0c\x12\x16\n\x0eschema_version\x18\x04 \x01(\r\"V\n\x10GetSchemaRequest\x12*\n\x04kind\x18\x01 \x01(\x0e\x32\x1c.feedmesh.type.v1.ObjectKind\x12\x16\n\x0eschema_version\x18\x02 \x01(\r\"c\n\x11GetSchemaResponse\x12\x16\n\x0eschema_version\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x10\n\x08\x64\x65\x66\x61ults\x18\x03 \x03(\x02\x12\x12\n\nid_columns\x18\x04 \x03(\t2\xc4\x02\n\x10RockstoreService\x12\x61\n\nGetObjects\x12(.feedmesh.rockstore.v1.GetObjectsRequest\x1a).feedmesh.rockstore.v1.GetObjectsResponse\x12m\n\x0eGetFeatureRows\x12,.feedmesh.rockstore.v1.GetFeatureRowsRequest\x1a-.feedmesh.rockstore.v1.GetFeatureRowsResponse\x12^\n\tGetSchema\x12\'.feedmesh.rockstore.v1.GetSchemaRequest\x1a(.feedmesh.rockstore.v1.GetSchemaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETOBJECTSRESPONSE']._serialized_start=193
   _globals['_GETOBJECTSRESPONSE']._serialized_end=261
   _globals['_OBJECT']._serialized_start=264
-  _globals['_OBJECT']._serialized_end=431
-  _globals['_GETFEATUREROWSREQUEST']._serialized_start=433
-  _globals['_GETFEATUREROWSREQUEST']._serialized_end=517
-  _globals['_GETFEATUREROWSRESPONSE']._serialized_start=519
-  _globals['_GETFEATUREROWSRESPONSE']._serialized_end=634
-  _globals['_GETSCHEMAREQUEST']._serialized_start=636
-  _globals['_GETSCHEMAREQUEST']._serialized_end=722
-  _globals['_GETSCHEMARESPONSE']._serialized_start=724
-  _globals['_GETSCHEMARESPONSE']._serialized_end=823
-  _globals['_ROCKSTORESERVICE']._serialized_start=826
-  _globals['_ROCKSTORESERVICE']._serialized_end=1150
+  _globals['_OBJECT']._serialized_end=479
+  _globals['_GETFEATUREROWSREQUEST']._serialized_start=481
+  _globals['_GETFEATUREROWSREQUEST']._serialized_end=565
+  _globals['_GETFEATUREROWSRESPONSE']._serialized_start=567
+  _globals['_GETFEATUREROWSRESPONSE']._serialized_end=682
+  _globals['_GETSCHEMAREQUEST']._serialized_start=684
+  _globals['_GETSCHEMAREQUEST']._serialized_end=770
+  _globals['_GETSCHEMARESPONSE']._serialized_start=772
+  _globals['_GETSCHEMARESPONSE']._serialized_end=871
+  _globals['_ROCKSTORESERVICE']._serialized_start=874
+  _globals['_ROCKSTORESERVICE']._serialized_end=1198
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,7 @@ class Object(_message.Message):
     PIN_FIELD_NUMBER: _builtins.int
     BOARD_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
+    INTEREST_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """The id."""
     version: _builtins.int
@@ -94,6 +95,8 @@ class Object(_message.Message):
     def board(self) -> _type_pb2.Board: ...
     @_builtins.property
     def user(self) -> _type_pb2.User: ...
+    @_builtins.property
+    def interest(self) -> _type_pb2.Interest: ...
     def __init__(
         self,
         *,
@@ -102,12 +105,13 @@ class Object(_message.Message):
         pin: _type_pb2.Pin | None = ...,
         board: _type_pb2.Board | None = ...,
         user: _type_pb2.User | None = ...,
+        interest: _type_pb2.Interest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "object", b"object", "pin", b"pin", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "interest", b"interest", "object", b"object", "pin", b"pin", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "id", b"id", "object", b"object", "pin", b"pin", "user", b"user", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "id", b"id", "interest", b"interest", "object", b"object", "pin", b"pin", "user", b"user", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["pin", "board", "user"]  # noqa: Y015
+    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["pin", "board", "user", "interest"]  # noqa: Y015
     _WhichOneofArgType_object: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_object) -> _WhichOneofReturnType_object | None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feedmesh/scorpion/v1/scorpion.proto\x12\x14\x66\x65\x65\x64mesh.scorpion.v1\"\x80\x02\n\x0cScoreRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08pins_u64\x18\x03 \x01(\x0c\x12\x18\n\x10light_scores_f32\x18\x04 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x05 \x01(\x0c\x12\x12\n\nboards_u64\x18\x06 \x01(\x0c\x12\x12\n\nowners_u64\x18\x07 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x08 \x01(\x0c\x12\x31\n\x07signals\x18\t \x03(\x0b\x32 .feedmesh.scorpion.v1.UserSignal\x12\x0e\n\x06now_ms\x18\n \x01(\x03\x12\x0e\n\x06log_id\x18\x0b \x01(\x06\"?\n\nUserSignal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\x12\x12\n\nvalues_f32\x18\x03 \x01(\x0c\"d\n\rScoreResponse\x12\x12\n\nscores_f32\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x61\x63he_hit_count\x18\x03 \x01(\r\x12\x17\n\x0f\x64\x65\x66\x61ulted_count\x18\x04 \x01(\r\"E\n\x0e\x45xplainRequest\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".feedmesh.scorpion.v1.ScoreRequest\"\xd9\x01\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nscores_f32\x18\x02 \x01(\x0c\x12\x38\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32&.feedmesh.scorpion.v1.ExplainedFeature\x12\x12\n\nvalues_f32\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65\x66\x61ulted_u8\x18\x05 \x01(\x0c\x12\x19\n\x11\x63ontributions_f64\x18\x06 \x01(\x0c\x12\x0f\n\x07sources\x18\x07 \x03(\t\x12\x13\n\x0b\x61ges_ms_i64\x18\x08 \x01(\x0c\"@\n\x10\x45xplainedFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\r\"\x8e\x01\n\x10LogServedRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x06\x12\x0c\n\x04user\x18\x02 \x01(\x06\x12\x10\n\x08pins_u64\x18\x03 \x01(\x0c\x12\x15\n\rpositions_u16\x18\x04 \x01(\x0c\x12\x0c\n\x04\x66\x65\x65\x64\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x11\n\tserved_ms\x18\x07 \x01(\x03\"?\n\x11LogServedResponse\x12\x14\n\x0clogged_count\x18\x01 \x01(\r\x12\x14\n\x0c\x61\x62sent_count\x18\x02 \x01(\r\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.feedmesh.scorpion.v1.Model\"\\\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ntree_count\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x0f\n\x07serving\x18\x04 \x01(\x08\x12\x0e\n\x06shadow\x18\x05 \x01(\x08\x32\xfa\x02\n\x0fScorpionService\x12P\n\x05Score\x12\".feedmesh.scorpion.v1.ScoreRequest\x1a#.feedmesh.scorpion.v1.ScoreResponse\x12V\n\x07\x45xplain\x12$.feedmesh.scorpion.v1.ExplainRequest\x1a%.feedmesh.scorpion.v1.ExplainResponse\x12\\\n\tLogServed\x12&.feedmesh.scorpion.v1.LogServedRequest\x1a\'.feedmesh.scorpion.v1.LogServedResponse\x12_\n\nListModels\x12\'.feedmesh.scorpion.v1.ListModelsRequest\x1a(.feedmesh.scorpion.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feedmesh/scorpion/v1/scorpion.proto\x12\x14\x66\x65\x65\x64mesh.scorpion.v1\"\xb8\x02\n\x0cScoreRequest\x12\x0c\n\x04user\x18\x01 \x01(\x06\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08pins_u64\x18\x03 \x01(\x0c\x12\x18\n\x10light_scores_f32\x18\x04 \x01(\x0c\x12\x14\n\x0csaved_at_u32\x18\x05 \x01(\x0c\x12\x12\n\nboards_u64\x18\x06 \x01(\x0c\x12\x12\n\nowners_u64\x18\x07 \x01(\x0c\x12\x16\n\x0e\x61\x66\x66inities_f32\x18\x08 \x01(\x0c\x12\x31\n\x07signals\x18\t \x03(\x0b\x32 .feedmesh.scorpion.v1.UserSignal\x12\x0e\n\x06now_ms\x18\n \x01(\x03\x12\x0e\n\x06log_id\x18\x0b \x01(\x06\x12\x36\n\x07\x63olumns\x18\x0c \x03(\x0b\x32%.feedmesh.scorpion.v1.CandidateColumn\"3\n\x0f\x43\x61ndidateColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nvalues_f32\x18\x02 \x01(\x0c\"?\n\nUserSignal\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07ids_u64\x18\x02 \x01(\x0c\x12\x12\n\nvalues_f32\x18\x03 \x01(\x0c\"d\n\rScoreResponse\x12\x12\n\nscores_f32\x18\x01 \x01(\x0c\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x61\x63he_hit_count\x18\x03 \x01(\r\x12\x17\n\x0f\x64\x65\x66\x61ulted_count\x18\x04 \x01(\r\"E\n\x0e\x45xplainRequest\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".feedmesh.scorpion.v1.ScoreRequest\"\xd9\x01\n\x0f\x45xplainResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nscores_f32\x18\x02 \x01(\x0c\x12\x38\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32&.feedmesh.scorpion.v1.ExplainedFeature\x12\x12\n\nvalues_f32\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65\x66\x61ulted_u8\x18\x05 \x01(\x0c\x12\x19\n\x11\x63ontributions_f64\x18\x06 \x01(\x0c\x12\x0f\n\x07sources\x18\x07 \x03(\t\x12\x13\n\x0b\x61ges_ms_i64\x18\x08 \x01(\x0c\"@\n\x10\x45xplainedFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\r\"\x9c\x01\n\x10LogServedRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x06\x12\x0c\n\x04user\x18\x02 \x01(\x06\x12\x10\n\x08pins_u64\x18\x03 \x01(\x0c\x12\x15\n\rpositions_u16\x18\x04 \x01(\x0c\x12\x0c\n\x04\x66\x65\x65\x64\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x11\n\tserved_ms\x18\x07 \x01(\x03\x12\x0c\n\x04\x61rms\x18\x08 \x03(\t\"?\n\x11LogServedResponse\x12\x14\n\x0clogged_count\x18\x01 \x01(\r\x12\x14\n\x0c\x61\x62sent_count\x18\x02 \x01(\r\"\x13\n\x11ListModelsRequest\"A\n\x12ListModelsResponse\x12+\n\x06models\x18\x01 \x03(\x0b\x32\x1b.feedmesh.scorpion.v1.Model\"\\\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ntree_count\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12\x0f\n\x07serving\x18\x04 \x01(\x08\x12\x0e\n\x06shadow\x18\x05 \x01(\x08\x32\xfa\x02\n\x0fScorpionService\x12P\n\x05Score\x12\".feedmesh.scorpion.v1.ScoreRequest\x1a#.feedmesh.scorpion.v1.ScoreResponse\x12V\n\x07\x45xplain\x12$.feedmesh.scorpion.v1.ExplainRequest\x1a%.feedmesh.scorpion.v1.ExplainResponse\x12\\\n\tLogServed\x12&.feedmesh.scorpion.v1.LogServedRequest\x1a\'.feedmesh.scorpion.v1.LogServedResponse\x12_\n\nListModels\x12\'.feedmesh.scorpion.v1.ListModelsRequest\x1a(.feedmesh.scorpion.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feedmesh.scorpion.v1.scorpi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SCOREREQUEST']._serialized_start=62
-  _globals['_SCOREREQUEST']._serialized_end=318
-  _globals['_USERSIGNAL']._serialized_start=320
-  _globals['_USERSIGNAL']._serialized_end=383
-  _globals['_SCORERESPONSE']._serialized_start=385
-  _globals['_SCORERESPONSE']._serialized_end=485
-  _globals['_EXPLAINREQUEST']._serialized_start=487
-  _globals['_EXPLAINREQUEST']._serialized_end=556
-  _globals['_EXPLAINRESPONSE']._serialized_start=559
-  _globals['_EXPLAINRESPONSE']._serialized_end=776
-  _globals['_EXPLAINEDFEATURE']._serialized_start=778
-  _globals['_EXPLAINEDFEATURE']._serialized_end=842
-  _globals['_LOGSERVEDREQUEST']._serialized_start=845
-  _globals['_LOGSERVEDREQUEST']._serialized_end=987
-  _globals['_LOGSERVEDRESPONSE']._serialized_start=989
-  _globals['_LOGSERVEDRESPONSE']._serialized_end=1052
-  _globals['_LISTMODELSREQUEST']._serialized_start=1054
-  _globals['_LISTMODELSREQUEST']._serialized_end=1073
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1075
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1140
-  _globals['_MODEL']._serialized_start=1142
-  _globals['_MODEL']._serialized_end=1234
-  _globals['_SCORPIONSERVICE']._serialized_start=1237
-  _globals['_SCORPIONSERVICE']._serialized_end=1615
+  _globals['_SCOREREQUEST']._serialized_end=374
+  _globals['_CANDIDATECOLUMN']._serialized_start=376
+  _globals['_CANDIDATECOLUMN']._serialized_end=427
+  _globals['_USERSIGNAL']._serialized_start=429
+  _globals['_USERSIGNAL']._serialized_end=492
+  _globals['_SCORERESPONSE']._serialized_start=494
+  _globals['_SCORERESPONSE']._serialized_end=594
+  _globals['_EXPLAINREQUEST']._serialized_start=596
+  _globals['_EXPLAINREQUEST']._serialized_end=665
+  _globals['_EXPLAINRESPONSE']._serialized_start=668
+  _globals['_EXPLAINRESPONSE']._serialized_end=885
+  _globals['_EXPLAINEDFEATURE']._serialized_start=887
+  _globals['_EXPLAINEDFEATURE']._serialized_end=951
+  _globals['_LOGSERVEDREQUEST']._serialized_start=954
+  _globals['_LOGSERVEDREQUEST']._serialized_end=1110
+  _globals['_LOGSERVEDRESPONSE']._serialized_start=1112
+  _globals['_LOGSERVEDRESPONSE']._serialized_end=1175
+  _globals['_LISTMODELSREQUEST']._serialized_start=1177
+  _globals['_LISTMODELSREQUEST']._serialized_end=1196
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1198
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1263
+  _globals['_MODEL']._serialized_start=1265
+  _globals['_MODEL']._serialized_end=1357
+  _globals['_SCORPIONSERVICE']._serialized_start=1360
+  _globals['_SCORPIONSERVICE']._serialized_end=1738
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class ScoreRequest(_message.Message):
     SIGNALS_FIELD_NUMBER: _builtins.int
     NOW_MS_FIELD_NUMBER: _builtins.int
     LOG_ID_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
     user: _builtins.int
     """The user."""
     model: _builtins.str
@@ -61,6 +62,12 @@ class ScoreRequest(_message.Message):
     def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserSignal]:
         """Signals of the user, as RealPin gave them."""
 
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateColumn]:
+        """Further columns of the candidates, for features `candidate.<name>`; at most 16. One that no feature reads
+        costs nothing, one that is not there is its default.
+        """
+
     def __init__(
         self,
         *,
@@ -75,14 +82,41 @@ class ScoreRequest(_message.Message):
         signals: _abc.Iterable[Global___UserSignal] | None = ...,
         now_ms: _builtins.int = ...,
         log_id: _builtins.int = ...,
+        columns: _abc.Iterable[Global___CandidateColumn] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinities_f32", b"affinities_f32", "boards_u64", b"boards_u64", "light_scores_f32", b"light_scores_f32", "log_id", b"log_id", "model", b"model", "now_ms", b"now_ms", "owners_u64", b"owners_u64", "pins_u64", b"pins_u64", "saved_at_u32", b"saved_at_u32", "signals", b"signals", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinities_f32", b"affinities_f32", "boards_u64", b"boards_u64", "columns", b"columns", "light_scores_f32", b"light_scores_f32", "log_id", b"log_id", "model", b"model", "now_ms", b"now_ms", "owners_u64", b"owners_u64", "pins_u64", b"pins_u64", "saved_at_u32", b"saved_at_u32", "signals", b"signals", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class CandidateColumn(_message.Message):
+    """One further column of the candidates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUES_F32_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: `pixie_visits`, ..."""
+    values_f32: _builtins.bytes
+    """A value for each candidate, aligned; NaN: unknown."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        values_f32: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "values_f32", b"values_f32"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateColumn: _TypeAlias = CandidateColumn  # noqa: Y015
 
 @_typing.final
 class UserSignal(_message.Message):
@@ -275,6 +309,7 @@ class LogServedRequest(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     SERVED_MS_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
     log_id: _builtins.int
     """The number that Score was given."""
     user: _builtins.int
@@ -289,6 +324,10 @@ class LogServedRequest(_message.Message):
     """Request id of the page, as in logs."""
     served_ms: _builtins.int
     """When the page was made, milliseconds since 1970."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Arms of the experiments that the page was made under, `experiment=arm` each, in order of names."""
+
     def __init__(
         self,
         *,
@@ -299,10 +338,11 @@ class LogServedRequest(_message.Message):
         feed: _builtins.str = ...,
         request_id: _builtins.str = ...,
         served_ms: _builtins.int = ...,
+        arms: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "log_id", b"log_id", "pins_u64", b"pins_u64", "positions_u16", b"positions_u16", "request_id", b"request_id", "served_ms", b"served_ms", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "feed", b"feed", "log_id", b"log_id", "pins_u64", b"pins_u64", "positions_u16", b"positions_u16", "request_id", b"request_id", "served_ms", b"served_ms", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
