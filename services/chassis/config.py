@@ -47,7 +47,7 @@ def load_config(cls: type[T], *, path: Path | None, env: Mapping[str, str], pref
     try:
         config = TypeAdapter(cls).validate_python(known)
     except ValidationError as fault:
-        faults.extend(_fault_lines(cls, fault))
+        faults.extend(fault_lines(cls, fault))
         raise ConfigFaults(faults) from None
     if faults:
         raise ConfigFaults(faults)
@@ -100,7 +100,8 @@ def _env_value(text: str) -> Any:
     return text
 
 
-def _fault_lines(cls: type[Any], fault: ValidationError) -> Iterator[str]:
+def fault_lines(cls: type[Any], fault: ValidationError) -> Iterator[str]:
+    """pydantic's faults as lines for people, each with its key, its value and what is expected."""
     for error in fault.errors(include_url=False, include_context=False):
         keys = error["loc"]
         # Which member of a union failed is pydantic's business; the reader knows keys only.
