@@ -25,20 +25,20 @@ def build(config: ApiaryConfig, host: Host) -> Leaf:
     store = GraphStore(database, host.owned)
     metrics = ApiaryMetrics(host.registry)
     pending = PendingBatch(store.last_batch)
-    follows = ColumnCache(
-        pending, partial(store.follows, edges_max=config.follows_max), bytes_max=memory.follows_cache_bytes
+    graphs = ColumnCache(
+        pending, partial(store.user_graph, limits=config.graph_limits), bytes_max=memory.follows_cache_bytes
     )
     boards = ColumnCache(
         pending,
         partial(store.owned_boards, edges_max=config.boards_per_owner_max),
         bytes_max=memory.boards_cache_bytes,
     )
-    metrics.watch("follows", follows)
+    metrics.watch("follows", graphs)
     metrics.watch("boards", boards)
     view = GraphView(store, pending, metrics, owned=host.owned, forget_edges_max=config.forget_edges_max)
     servicer = ApiaryServicer(
         store,
-        follows,
+        graphs,
         boards,
         OtherHosts(host.router),
         metrics,

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from services.apiary.user_graph import GraphLimits
 from services.chassis.config import CONFIG
 from services.chassis.log.follower_config import FollowerConfig
 from services.chassis.process import ProcessConfig
@@ -28,7 +29,8 @@ class MemoryConfig:
     """What reads and the storage engine may spend."""
 
     follows_cache_bytes: int = Field(default=128 * _MB, ge=0)
-    """Decoded columns of what users follow, about 16 bytes an edge and 700 a user."""
+    """Decoded columns of what users follow, own and hide: about 16 bytes an edge, 1,100 a user, and 400 for
+    each of interests, own boards, hidden pins, boards and users of which there are any."""
 
     boards_cache_bytes: int = Field(default=64 * _MB, ge=0)
     """Decoded columns of owners' boards, 8 bytes a board and 700 an owner."""
@@ -57,21 +59,32 @@ class ApiaryConfig:
     """Boards of one answer to a GetFollowedBoards that names no limit."""
 
     boards_max: int = Field(default=10_000, ge=1)
-    """Most boards of one answer of GetFollowedBoards."""
+    """Most followed boards of one answer of GetFollowedBoards or GetUserGraph."""
+
+    interests_max: int = Field(default=1_000, ge=1)
+    """Most followed interests of one answer of GetUserGraph; older ones of a user are not kept in memory."""
+
+    own_boards_max: int = Field(default=1_000, ge=1)
+    """Most own boards of one answer of GetUserGraph."""
+
+    hidden_max: int = Field(default=10_000, ge=1)
+    """Most hidden pins, boards and users, of each, of one answer of GetUserGraph. What a user hid before
+    these is shown again; it is counted."""
 
     follows_max: int = Field(default=50_000, ge=1)
-    """Edges of one user that GetFollowedBoards reads: unfollowed boards, then followed owners, then boards,
-    the latest of each first. What is beyond is left out."""
+    """Edges of one user that one scan reads. Of a user with more (interests, own boards and hidden things
+    among them), unfollowed boards are read, then followed owners, then boards, the latest of each first and
+    these many in all; what is beyond is left out. The other lists have limits of their own."""
 
     owners_max: int = Field(default=10_000, ge=1)
-    """Owners of one GetOwnedBoards; and followed owners that GetFollowedBoards looks at, the latest first.
-    The others are counted as missing."""
+    """Owners of one GetOwnedBoards; and followed owners that GetFollowedBoards and GetUserGraph look at, the
+    latest first. The others are counted as missing."""
 
     boards_per_owner_max: int = Field(default=2_000, ge=1)
     """Boards of one owner that are answered, the latest first."""
 
     owned_boards_timeout_ms: int = Field(default=50, gt=0)
-    """How long GetFollowedBoards waits for owners' boards from other hosts, at most."""
+    """How long GetFollowedBoards and GetUserGraph wait for owners' boards from other hosts, at most."""
 
     deadline_share: float = Field(default=0.8, gt=0.0, le=1.0)
     """Share of the time that a request has left which may go into that wait."""
@@ -88,6 +101,16 @@ class ApiaryConfig:
     forget_edges_max: int = Field(default=1_500, ge=0)
     """When users are forgotten: the other sides of their edges that one batch of the follower takes away,
     the latest first. What is beyond stays and is counted."""
+
+    @property
+    def graph_limits(self) -> GraphLimits:
+        """What is kept of one user's graph."""
+        return GraphLimits(
+            follows_max=self.follows_max,
+            interests_max=self.interests_max,
+            own_boards_max=self.own_boards_max,
+            hidden_max=self.hidden_max,
+        )
 
     def __post_init__(self) -> None:
         entries = (

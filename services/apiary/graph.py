@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 class Mapping(IntEnum):
     """Edges by what they say of the source. The numbers are stored, and their order is used by scans."""
 
-    # These three are read in one scan, so that an answer never mixes two moments. First the one that must
-    # not be cut off by a limit.
+    # All of a user up to USER_HIDES_USER is read in one scan, so that an answer never mixes two moments. Of
+    # a user with too many edges the first three are: first the one that must not be cut off by the limit.
     USER_UNFOLLOWS_BOARD = 1
     USER_FOLLOWS_USER = 2
     USER_FOLLOWS_BOARD = 3
@@ -37,15 +37,9 @@ class Mapping(IntEnum):
     INTEREST_FOLLOWED_BY_USER = 11
 
 
-CACHED = frozenset(
-    (
-        Mapping.USER_UNFOLLOWS_BOARD,
-        Mapping.USER_FOLLOWS_USER,
-        Mapping.USER_FOLLOWS_BOARD,
-        Mapping.USER_OWNS_BOARD,
-    )
-)
-"""Mappings that hot columns are made of: a new follower must not drop what a popular user follows."""
+CACHED = frozenset(mapping for mapping in Mapping if mapping < Mapping.USER_FOLLOWED_BY_USER)
+"""Mappings that hot columns are made of, one stretch of a user's keys: what the user follows, owns and hides.
+A new follower must not drop what a popular user follows."""
 
 FORGOTTEN = (Mapping.USER_UNFOLLOWS_BOARD, Mapping.USER_FOLLOWED_BY_USER)
 """First and last mapping whose source is a user."""
@@ -61,7 +55,7 @@ REVERSE = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
-    """Aligned columns, latest first: the other ends, seconds since 1970, affinities."""
+    """Aligned columns, latest first unless it is said: the other ends, seconds since 1970, affinities."""
 
     ids: NDArray[np.uint64]
     times: NDArray[np.uint32]
@@ -73,13 +67,19 @@ class Edges:
         return self.ids.nbytes + self.times.nbytes + self.affinities.nbytes
 
     def head(self, count: int) -> Edges:
-        """The latest `count`."""
+        """The first `count`."""
         return Edges(self.ids[:count], self.times[:count], self.affinities[:count])
+
+    def ascending(self) -> Edges:
+        """The same edges by id."""
+        order = np.argsort(self.ids)
+        return Edges(self.ids[order], self.times[order], self.affinities[order])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Follows:
-    """What one user follows, as of one moment; immutable. `unfollowed` is ascending."""
+    """What one user follows, as of one moment; immutable. `boards` and `unfollowed` are ascending by id: no
+    request sorts what a user follows directly. `owners` are the latest first."""
 
     boards: Edges
     owners: Edges
@@ -102,6 +102,16 @@ class FollowedBoards:
     total_count: int
     """Boards there were before the limit."""
 
+    def take(self, rows: NDArray[np.intp]) -> FollowedBoards:
+        """Some of the rows."""
+        return FollowedBoards(
+            self.boards[rows],
+            self.affinities[rows],
+            self.times[rows],
+            self.owners[rows],
+            self.total_count,
+        )
+
 
 def followed_boards(
     follows: Follows,
@@ -117,28 +127,48 @@ def followed_boards(
             claim a board. Fewer than there are owners: the boards of the others are left out.
         deleted: uint64, ascending.
     """
-    direct = follows.boards
+    found = _with_owned(follows, boards_by_owner) if boards_by_owner else _direct(follows.boards)
+    if deleted.size:
+        found = found.take(np.flatnonzero(~contained(found.boards, deleted)))
+    total_count = found.boards.size
+    if total_count > limit:
+        latest = np.lexsort((found.boards, -found.times.astype(np.int64)))[:limit]
+        found = found.take(np.sort(latest))
+    return FollowedBoards(found.boards, found.affinities, found.times, found.owners, total_count)
+
+
+def _direct(boards: Edges) -> FollowedBoards:
+    nobody = np.zeros(boards.ids.size, dtype=np.uint64)
+    return FollowedBoards(boards.ids, boards.affinities, boards.times, nobody, boards.ids.size)
+
+
+def _with_owned(follows: Follows, boards_by_owner: Sequence[NDArray[np.uint64]]) -> FollowedBoards:
+    direct, owners = follows.boards, follows.owners
     counts = np.fromiter(map(len, boards_by_owner), dtype=np.int64, count=len(boards_by_owner))
-    owned = np.concatenate([*boards_by_owner, np.empty(0, np.uint64)])
+    owned = np.concatenate(boards_by_owner)
     rows = np.repeat(np.arange(len(boards_by_owner)), counts)
     if follows.unfollowed.size:
         kept = ~contained(owned, follows.unfollowed)
         owned, rows = owned[kept], rows[kept]
+    if not owned.size:
+        return _direct(direct)
     boards = np.concatenate((direct.ids, owned))
-    # The first of equal boards: a direct one, then that of the owner followed last.
-    boards, first = np.unique(boards, return_index=True)
-    if deleted.size:
-        kept = ~contained(boards, deleted)
-        boards, first = boards[kept], first[kept]
-    times = np.concatenate((direct.times, follows.owners.times[rows]))[first]
-    total_count = boards.size
-    if total_count > limit:
-        latest = np.sort(np.lexsort((boards, -times.astype(np.int64)))[:limit])
-        boards, first, times = boards[latest], first[latest], times[latest]
-    affinities = np.concatenate((direct.affinities, follows.owners.affinities[rows]))[first]
+    # Stable: the first of equal boards is a direct one, then that of the owner followed last.
+    order = np.argsort(boards, kind="stable")
+    boards = boards[order]
+    is_first = np.empty(boards.size, dtype=np.bool_)
+    is_first[0] = True
+    np.not_equal(boards[1:], boards[:-1], out=is_first[1:])
+    if not is_first.all():
+        boards, order = boards[is_first], order[is_first]
     nobody = np.zeros(direct.ids.size, dtype=np.uint64)
-    owners = np.concatenate((nobody, follows.owners.ids[rows]))[first]
-    return FollowedBoards(boards, affinities, times, owners, total_count)
+    return FollowedBoards(
+        boards,
+        np.concatenate((direct.affinities, owners.affinities[rows]))[order],
+        np.concatenate((direct.times, owners.times[rows]))[order],
+        np.concatenate((nobody, owners.ids[rows]))[order],
+        boards.size,
+    )
 
 
 def contained(ids: NDArray[np.uint64], ascending: NDArray[np.uint64]) -> NDArray[np.bool_]:

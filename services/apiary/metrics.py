@@ -40,20 +40,30 @@ class ApiaryMetrics:
         )
         self._boards = Histogram(
             "feedmesh_apiary_followed_boards",
-            "Followed boards of one GetFollowedBoards, before its limit.",
+            "Followed boards of one GetFollowedBoards or GetUserGraph, before its limit.",
             buckets=BOARD_BUCKETS,
             registry=registry,
         )
         self._owners = Histogram(
             "feedmesh_apiary_remote_owners",
-            "Followed owners of one GetFollowedBoards that live on other hosts.",
+            "Followed owners of one GetFollowedBoards or GetUserGraph that live on other hosts.",
             buckets=(0, *BOARD_BUCKETS),
             registry=registry,
+        )
+        self._hidden = Histogram(
+            "feedmesh_apiary_hidden",
+            "Pins, boards and users of one GetUserGraph that the user hides, before its limit.",
+            buckets=(0, *BOARD_BUCKETS),
+            registry=registry,
+        )
+        self._hidden_left_out = counter(
+            "hidden_left_out_total",
+            "Hidden pins, boards and users that a GetUserGraph left out (hidden_max): they are shown again.",
         )
         self._caches = {
             name: Gauge(
                 f"feedmesh_apiary_cache_{name}",
-                f"{text}, by cache: follows (of users), boards (of owners).",
+                f"{text}, by cache: follows (what users follow, own and hide), boards (of owners).",
                 ["cache"],
                 registry=registry,
             )
@@ -91,8 +101,14 @@ class ApiaryMetrics:
     def followed(
         self, *, board_count: int, remote_owner_count: int, silent_owner_count: int, surplus_owner_count: int
     ) -> None:
-        """Count one GetFollowedBoards."""
+        """Count the followed boards of one answer."""
         self._boards.observe(board_count)
         self._owners.observe(remote_owner_count)
         self._missing.labels("host").inc(silent_owner_count)
         self._missing.labels("limit").inc(surplus_owner_count)
+
+    def hidden(self, *, total_count: int, left_out_count: int) -> None:
+        """Count what one GetUserGraph hides."""
+        self._hidden.observe(total_count)
+        if left_out_count:
+            self._hidden_left_out.inc(left_out_count)

@@ -23,6 +23,7 @@ from services.apiary.graph import Follows, Mapping, followed_boards
 from services.apiary.metrics import ApiaryMetrics
 from services.apiary.pages import Place, decode_token, encode_token
 from services.apiary.store import EdgeId, GraphStore
+from services.apiary.user_graph import UserGraph
 from services.chassis.columns.packed import pack_f32, pack_u8, pack_u32, pack_u64, unpack_u64
 from services.chassis.errors import InvalidId, LimitExceeded, UnknownEnum
 from services.chassis.rpc.context import current
@@ -48,7 +49,7 @@ class ApiaryServicer(apiary_pb2_grpc.ApiaryServiceServicer):
     def __init__(
         self,
         store: GraphStore,
-        follows: ColumnCache[Follows],
+        graphs: ColumnCache[UserGraph],
         boards: ColumnCache[NDArray[np.uint64]],
         elsewhere: OwnersElsewhere,
         metrics: ApiaryMetrics,
@@ -58,7 +59,7 @@ class ApiaryServicer(apiary_pb2_grpc.ApiaryServiceServicer):
         owned: OwnedShards,
     ) -> None:
         self._store = store
-        self._follows = follows
+        self._graphs = graphs
         self._boards = boards
         self._elsewhere = elsewhere
         self._metrics = metrics
@@ -73,26 +74,31 @@ class ApiaryServicer(apiary_pb2_grpc.ApiaryServiceServicer):
         self._check_one(request.user, "user")
         config = self._config
         limit = _limit(request.limit, "limit", default=config.boards_default, most=config.boards_max)
-        follows = self._follows.get(request.user)
-        surplus_count = max(0, follows.owners.ids.size - config.owners_max)
-        if surplus_count:
-            follows = Follows(follows.boards, follows.owners.head(config.owners_max), follows.unfollowed)
-        by_owner, silent_count, remote_count = self._boards_of(follows.owners.ids)
-        found = followed_boards(follows, by_owner, deleted=self._deleted(), limit=limit)
-        self._metrics.followed(
-            board_count=found.total_count,
-            remote_owner_count=remote_count,
-            silent_owner_count=silent_count,
-            surplus_owner_count=surplus_count,
-        )
-        return apiary_pb2.GetFollowedBoardsResponse(
-            boards_u64=pack_u64(found.boards),
-            affinities_f32=pack_f32(found.affinities),
-            followed_at_u32=pack_u32(found.times),
-            owners_u64=pack_u64(found.owners),
-            total_count=found.total_count,
-            missing_owner_count=silent_count + surplus_count,
-        )
+        return self._followed(self._graphs.get(request.user).follows, limit)
+
+    def GetUserGraph(
+        self, request: apiary_pb2.GetUserGraphRequest, context: grpc.ServicerContext
+    ) -> apiary_pb2.GetUserGraphResponse:
+        """What the user follows, owns and hides: as much of each as is asked for."""
+        self._check_one(request.user, "user")
+        config = self._config
+        _limit(request.boards_max, "boards_max", default=0, most=config.boards_max)
+        _limit(request.interests_max, "interests_max", default=0, most=config.interests_max)
+        _limit(request.own_boards_max, "own_boards_max", default=0, most=config.own_boards_max)
+        _limit(request.hidden_max, "hidden_max", default=0, most=config.hidden_max)
+        graph = self._graphs.get(request.user)
+        response = apiary_pb2.GetUserGraphResponse()
+        if request.boards_max:
+            response.followed.MergeFrom(self._followed(graph.follows, request.boards_max))
+        if request.interests_max and graph.interests.ids.size:
+            interests = graph.interests.head(request.interests_max)
+            response.interests_u64 = pack_u64(interests.ids)
+            response.interest_affinities_f32 = pack_f32(interests.affinities)
+        if request.own_boards_max and graph.own_boards.ids.size:
+            response.own_boards_u64 = pack_u64(graph.own_boards.head(request.own_boards_max).ids)
+        if request.hidden_max:
+            self._add_hidden(response, graph, request.hidden_max)
+        return response
 
     def GetOwnedBoards(
         self, request: apiary_pb2.GetOwnedBoardsRequest, context: grpc.ServicerContext
@@ -152,9 +158,45 @@ class ApiaryServicer(apiary_pb2_grpc.ApiaryServiceServicer):
             total_count=total,
         )
 
+    def _followed(self, follows: Follows, limit: int) -> apiary_pb2.GetFollowedBoardsResponse:
+        config = self._config
+        surplus_count = max(0, follows.owners.ids.size - config.owners_max)
+        if surplus_count:
+            follows = Follows(follows.boards, follows.owners.head(config.owners_max), follows.unfollowed)
+        by_owner, silent_count, remote_count = self._boards_of(follows.owners.ids)
+        found = followed_boards(follows, by_owner, deleted=self._deleted(), limit=limit)
+        self._metrics.followed(
+            board_count=found.total_count,
+            remote_owner_count=remote_count,
+            silent_owner_count=silent_count,
+            surplus_owner_count=surplus_count,
+        )
+        return apiary_pb2.GetFollowedBoardsResponse(
+            boards_u64=pack_u64(found.boards),
+            affinities_f32=pack_f32(found.affinities),
+            followed_at_u32=pack_u32(found.times),
+            owners_u64=pack_u64(found.owners),
+            total_count=found.total_count,
+            missing_owner_count=silent_count + surplus_count,
+        )
+
+    def _add_hidden(self, response: apiary_pb2.GetUserGraphResponse, graph: UserGraph, most: int) -> None:
+        total_count = graph.hidden_count
+        left_out_count = 0
+        if total_count:
+            pins, boards, users = (part.head(most) for part in graph.hidden)
+            response.hidden_pins_u64 = pack_u64(pins.ids)
+            response.hidden_boards_u64 = pack_u64(boards.ids)
+            response.hidden_owners_u64 = pack_u64(users.ids)
+            left_out_count = total_count - pins.ids.size - boards.ids.size - users.ids.size
+            response.hidden_left_out_count = left_out_count
+        self._metrics.hidden(total_count=total_count, left_out_count=left_out_count)
+
     def _boards_of(self, owners: NDArray[np.uint64]) -> tuple[list[NDArray[np.uint64]], int, int]:
         """Boards of each owner, how many owners' hosts were silent, how many owners live elsewhere."""
         here = self._owned.serves(owners)
+        if here.all():
+            return self._boards.get_many(owners.tolist()), 0, 0
         by_owner: list[NDArray[np.uint64]] = [_NO_BOARDS] * owners.size
         away = np.flatnonzero(~here)
         silent_count = 0

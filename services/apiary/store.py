@@ -8,7 +8,8 @@
     system    the follower's offsets and recent ids
 
 `edges` answers whether an edge is there, `order` answers lists, latest first, and hot columns: everything
-of a user that one answer needs lies in one stretch, so one scan (one moment) reads it.
+of a user that one answer needs lies in one stretch, so one scan (one moment) reads it. Only a user with more
+edges than one scan may read is read list by list, so that many follows never push out what is hidden.
 Refuses values of a wrong length (CorruptValue). Next: `draft.py`, which alone makes batches of it.
 """
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from services.apiary.graph import FORGOTTEN, Edges, Follows, Mapping
 from services.apiary.pages import Place
+from services.apiary.user_graph import GraphLimits, Latest, UserGraph, latest
 from services.chassis.errors import CorruptValue
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Batch, Family, Store, edge_family, small_family
@@ -44,6 +46,10 @@ _EDGE_VALUE: Final = struct.Struct("<Qf")
 _ROW_VALUE: Final = struct.Struct("<f")
 _TIME_MAX: Final = (1 << 64) - 1
 _BATCH_KEY: Final = b"batch"
+
+_MAPPINGS: Final = np.array(sorted(Mapping), dtype=np.uint8)
+"""In the order of keys, which is the order that they are declared in."""
+assert _MAPPINGS.tolist() == list(Mapping)
 
 _ROWS: Final = np.dtype(
     [("shard", ">u2"), ("source", ">u8"), ("mapping", "u1"), ("inverted_ms", ">u8"), ("id", ">u8")]
@@ -111,20 +117,23 @@ class GraphStore:
         unpacked = (_unpacked(_ROW, key, ORDER) for key, _ in rows)
         return [Place(_TIME_MAX - inverted_ms, id) for _, _, _, inverted_ms, id in unpacked]
 
-    def follows(self, user: int, *, edges_max: int) -> Follows:
-        """What a user follows, as of one moment; of more than `edges_max` edges the oldest are left out."""
+    def user_graph(self, user: int, *, limits: GraphLimits) -> UserGraph:
+        """What a user follows, owns and hides, the latest of each; as of one moment, unless the user has more
+        than `follows_max` edges. Then what is followed is of one moment, and every other part of its own.
+        """
         start = self._list_key(Mapping.USER_UNFOLLOWS_BOARD, user)
-        end = self._list_key(Mapping.USER_FOLLOWS_INTEREST, user)
-        mappings, edges = self._columns(start, end, edges_max)
-        unfollowed, owners, boards = (
-            _cut(edges, mappings == mapping)
-            for mapping in (
-                Mapping.USER_UNFOLLOWS_BOARD,
-                Mapping.USER_FOLLOWS_USER,
-                Mapping.USER_FOLLOWS_BOARD,
-            )
+        end = self._list_key(Mapping.USER_FOLLOWED_BY_USER, user)
+        mappings, edges = self._columns(start, end, limits.follows_max + 1)
+        if edges.ids.size > limits.follows_max:
+            return self._long_user_graph(user, limits)
+        parts = _by_mapping(mappings, edges)
+        return UserGraph(
+            _follows(parts),
+            *(
+                latest(part.head(most), total_count=part.ids.size)
+                for part, most in ((parts[mapping], most) for mapping, most in _parts_max(limits))
+            ),
         )
-        return Follows(boards, owners, np.sort(unfollowed.ids))
 
     def owned_boards(self, owner: int, *, edges_max: int) -> NDArray[np.uint64]:
         """The boards of an owner, latest first."""
@@ -178,6 +187,27 @@ class GraphStore:
         """Note that a board is there (again)."""
         batch.delete(DELETED, _DELETED.pack(self._shard_of(owner), board))
 
+    def _long_user_graph(self, user: int, limits: GraphLimits) -> UserGraph:
+        """Of a user with many edges; each list by its own limit."""
+        start = self._list_key(Mapping.USER_UNFOLLOWS_BOARD, user)
+        end = self._list_key(Mapping.USER_FOLLOWS_INTEREST, user)
+        follows = _follows(_by_mapping(*self._columns(start, end, limits.follows_max)))
+        parts = _parts_max(limits)
+        totals = self.counts([(mapping, user) for mapping, _ in parts])
+        return UserGraph(
+            follows,
+            *(
+                self._latest(mapping, user, most, total_count=total)
+                for (mapping, most), total in zip(parts, totals, strict=True)
+            ),
+        )
+
+    def _latest(self, mapping: Mapping, source: int, most: int, *, total_count: int) -> Latest:
+        start = self._list_key(mapping, source)
+        edges = self._columns(start, _after_prefix(start), most)[1]
+        # The count was read a moment earlier; an answer must not say that less than nothing was left out.
+        return latest(edges, total_count=max(total_count, edges.ids.size))
+
     def _columns(self, start: bytes, end: bytes, rows_max: int) -> tuple[NDArray[np.uint8], Edges]:
         """Mapping of each row, and the rows."""
         keys, values = bytearray(), bytearray()
@@ -207,8 +237,35 @@ class GraphStore:
         return _ROW.pack(self._shard_of(id.source), id.source, id.mapping, _TIME_MAX - time_ms, id.id)
 
 
-def _cut(edges: Edges, rows: NDArray[np.bool_]) -> Edges:
-    return Edges(edges.ids[rows], edges.times[rows], edges.affinities[rows])
+def _by_mapping(mappings: NDArray[np.uint8], edges: Edges) -> dict[Mapping, Edges]:
+    """Rows of one stretch of keys by their mapping; a mapping without rows has empty columns."""
+    ends = np.searchsorted(mappings, _MAPPINGS, side="right").tolist()
+    starts = [0, *ends]
+    return {mapping: _cut(edges, *span) for mapping, *span in zip(Mapping, starts, ends, strict=False)}
+
+
+def _cut(edges: Edges, start: int, end: int) -> Edges:
+    # Copies: a cached view would keep the columns of the whole stretch alive.
+    return Edges(
+        edges.ids[start:end].copy(), edges.times[start:end].copy(), edges.affinities[start:end].copy()
+    )
+
+
+def _follows(parts: dict[Mapping, Edges]) -> Follows:
+    unfollowed = np.sort(parts[Mapping.USER_UNFOLLOWS_BOARD].ids)
+    boards = parts[Mapping.USER_FOLLOWS_BOARD].ascending()
+    return Follows(boards, parts[Mapping.USER_FOLLOWS_USER], unfollowed)
+
+
+def _parts_max(limits: GraphLimits) -> tuple[tuple[Mapping, int], ...]:
+    """The parts of a `UserGraph` after its follows, and how many rows of each are kept."""
+    return (
+        (Mapping.USER_FOLLOWS_INTEREST, limits.interests_max),
+        (Mapping.USER_OWNS_BOARD, limits.own_boards_max),
+        (Mapping.USER_HIDES_PIN, limits.hidden_max),
+        (Mapping.USER_HIDES_BOARD, limits.hidden_max),
+        (Mapping.USER_HIDES_USER, limits.hidden_max),
+    )
 
 
 def _after_prefix(list_key: bytes) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client.registry import CollectorRegistry
 
 from feedmesh.log.v1 import record_pb2
+from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.log.follower import Follower
 from services.chassis.log.follower_config import FollowerConfig
@@ -14,7 +15,7 @@ from services.chassis.log.follower_metrics import FollowerMetrics
 from services.chassis.log.log import NewRecord, Positions
 from services.chassis.log.memory import MemoryLog
 from services.chassis.shards.owned import OwnedShards
-from tests.apiary.world import NOW_MS, USER, Apiary, follow, put_board, unfollow
+from tests.apiary.world import NOW_MS, USER, Apiary, follow, hide, put_board, unfollow
 
 PARTITIONS = 4
 OWNED = OwnedShards.everything(64)
@@ -55,6 +56,20 @@ def test_every_write_is_read_as_soon_as_it_is_applied(apiary: Apiary) -> None:
         follower.wait_applied(publish(log, event, first_id=10 * step), timeout_s=20)
         assert (board in apiary.boards(ANNA)) == bool(step % 3)
         assert (board - 1 in apiary.boards(ANNA)) == (step % 3 == 2)
+    follower.stop()
+
+
+def test_what_is_hidden_is_read_as_soon_as_it_is_applied(apiary: Apiary) -> None:
+    log = MemoryLog({"graph": PARTITIONS})
+    follower = follower_of(apiary, log)
+    follower.start()
+    for pin in range(1, 40):
+        # The cache holds the old value when the next event comes.
+        apiary.hidden(ANNA)
+        event = hide(ANNA, type_pb2.OBJECT_KIND_PIN, pin if pin % 3 else pin - 1, undo=pin % 3 == 0)
+        follower.wait_applied(publish(log, event, first_id=10 * pin), timeout_s=20)
+        hidden = [each for each in range(1, pin + 1) if each % 3 == 1 or (each == pin and pin % 3 == 2)]
+        assert apiary.hidden(ANNA) == (hidden, [], [])
     follower.stop()
 
 

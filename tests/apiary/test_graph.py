@@ -57,7 +57,7 @@ def test_followed_boards_are_direct_and_owned_less_unfollowed_and_deleted(
     expected = {board: row for board, row in expected.items() if board not in deleted}
     latest = sorted(expected, key=lambda board: (-expected[board][0], board))[:limit]
     follows = Follows(
-        boards=edges_of(direct),
+        boards=edges_of(direct).ascending(),
         owners=edges_of([(1000 + at, time, affinity) for at, (_, time, affinity) in enumerate(owners)]),
         unfollowed=ids_of(unfollowed),
     )

@@ -234,7 +234,7 @@ def test_edge_reverse_edge_and_count_never_disagree(
         apiary.apply(*(model.apply(event) for event in batch))
         # A cached answer must not outlive the batch.
         for user in range(1, 6):
-            apiary.follows.get(user)
+            apiary.graphs.get(user)
     for source in range(1, 6):
         for kind in ("user", "board", "interest"):
             forward = {target for user, target in model.follows[kind] if user == source}
@@ -249,7 +249,10 @@ def test_edge_reverse_edge_and_count_never_disagree(
         assert apiary.listed(Mapping.USER_OWNS_BOARD, source) == {
             board for owner, board in model.owns if owner == source
         }
-        assert set(apiary.follows.get(source).boards.ids.tolist()) == apiary.listed(FORWARD["board"], source)
+        graph = apiary.graphs.get(source)
+        assert set(graph.follows.boards.ids.tolist()) == apiary.listed(FORWARD["board"], source)
+        assert graph.interests.ids.tolist() == sorted(apiary.listed(FORWARD["interest"], source))
+        assert graph.own_boards.ids.tolist() == sorted(apiary.listed(Mapping.USER_OWNS_BOARD, source))
     apiary.close()
 
 

@@ -62,6 +62,15 @@ def test_the_limit_keeps_the_latest_followed(apiary: Apiary) -> None:
     assert answer.total_count == 10
 
 
+def test_boards_are_ascending_whatever_the_order_of_the_follows(apiary: Apiary) -> None:
+    for board, affinity in ((12, 0.5), (10, 0.25), (11, 1.0)):
+        apiary.apply(follow(ANNA, "board", board, affinity=affinity, time_ms=NOW_MS + board % 3 * 1000))
+    answer = apiary.followed(ANNA)
+    assert unpack_u64(answer.boards_u64).tolist() == [10, 11, 12]
+    assert unpack_f32(answer.affinities_f32).tolist() == [0.25, 1.0, 0.5]
+    assert (unpack_u32(answer.followed_at_u32) - NOW_MS // 1000).tolist() == [1, 2, 0]
+
+
 def test_owners_whose_shards_are_lost_here_are_asked_for_elsewhere(tmp_path: Path) -> None:
     owned = OwnedShards.everything(64)
     user, near = 1, 2

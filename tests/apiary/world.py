@@ -74,11 +74,16 @@ def delete_board(board: int, *, owner: int) -> list[record_pb2.Record]:
 
 
 def hide(
-    user: int, kind: type_pb2.ObjectKind.ValueType, id: int, *, undo: bool = False
+    user: int,
+    kind: type_pb2.ObjectKind.ValueType,
+    id: int,
+    *,
+    undo: bool = False,
+    time_ms: int = NOW_MS,
 ) -> list[record_pb2.Record]:
     """Something is hidden, or shown again."""
     event = event_pb2.Event(hide=event_pb2.Hide(user=user, kind=kind, id=id, undo=undo))
-    return [record(event, key=user, role=record_pb2.ROLE_SOURCE)]
+    return [record(event, key=user, role=record_pb2.ROLE_SOURCE, time_ms=time_ms)]
 
 
 def forget(user: int) -> list[record_pb2.Record]:
@@ -120,9 +125,9 @@ class Apiary:
         self.registry = CollectorRegistry()
         metrics = ApiaryMetrics(self.registry)
         pending = PendingBatch(self.store.last_batch)
-        self.follows = ColumnCache(
+        self.graphs = ColumnCache(
             pending,
-            partial(self.store.follows, edges_max=config.follows_max),
+            partial(self.store.user_graph, limits=config.graph_limits),
             bytes_max=config.memory.follows_cache_bytes,
         )
         boards = ColumnCache(
@@ -130,14 +135,14 @@ class Apiary:
             partial(self.store.owned_boards, edges_max=config.boards_per_owner_max),
             bytes_max=config.memory.boards_cache_bytes,
         )
-        metrics.watch("follows", self.follows)
+        metrics.watch("follows", self.graphs)
         metrics.watch("boards", boards)
         self.view = GraphView(
             self.store, pending, metrics, owned=self.owned, forget_edges_max=config.forget_edges_max
         )
         self.servicer = ApiaryServicer(
             self.store,
-            self.follows,
+            self.graphs,
             boards,
             self.elsewhere,
             metrics,
@@ -167,6 +172,26 @@ class Apiary:
         """GetFollowedBoards."""
         request = apiary_pb2.GetFollowedBoardsRequest(user=user, limit=limit)
         return self.servicer.GetFollowedBoards(request, None)  # type: ignore[arg-type]
+
+    def graph(
+        self, user: int, *, boards: int = 0, interests: int = 0, own_boards: int = 0, hidden: int = 0
+    ) -> apiary_pb2.GetUserGraphResponse:
+        """GetUserGraph; what is not named is not asked for."""
+        request = apiary_pb2.GetUserGraphRequest(
+            user=user,
+            boards_max=boards,
+            interests_max=interests,
+            own_boards_max=own_boards,
+            hidden_max=hidden,
+        )
+        return self.servicer.GetUserGraph(request, None)  # type: ignore[arg-type]
+
+    def hidden(self, user: int, *, most: int = 1_000) -> tuple[list[int], list[int], list[int]]:
+        """Hidden pins, boards and owners."""
+        answer = self.graph(user, hidden=most)
+        columns = (answer.hidden_pins_u64, answer.hidden_boards_u64, answer.hidden_owners_u64)
+        pins, boards, owners = (unpack_u64(column).tolist() for column in columns)
+        return pins, boards, owners
 
     def boards(self, user: int) -> list[int]:
         """Ids of the followed boards, ascending."""
