@@ -13,8 +13,9 @@ from rich.console import Console
 from feedmesh.type.v1 import type_pb2
 from services.cli.connection import Connection
 from services.cli.faults import UsageFault
+from services.cli.load.columns import Row
 from services.cli.load.faults import RowFault
-from services.cli.load.rows import KINDS, Row, RowReader
+from services.cli.load.rows import KINDS, RowReader
 from services.cli.mesh.layout import Layout
 from services.cli.options import DEFAULT_DATA_DIR, DataDir
 
@@ -55,8 +56,8 @@ def _row(columns: list[str]) -> Row:
 
 
 def _complete(connection: Connection, reader: RowReader, kind: str, row: Row) -> None:
-    """Actions and saves carry the board, owner and interests of their pin."""
-    if kind in {"action", "save"} and row.get("pin"):
+    """Actions and saves carry the board, owner and interests of their pin; its interests need its age."""
+    if kind in {"action", "save", "put-pin-interests"} and row.get("pin"):
         pin = reader.names.id_of("pin", row["pin"], column="pin")
         for item in connection.objects(type_pb2.OBJECT_KIND_PIN, [pin]).values():
             reader.know(item)

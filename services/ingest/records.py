@@ -4,8 +4,8 @@ The event is serialised once, and its records are put together around those byte
 each record would copy and serialise the whole event again. The layout is protobuf's own, field by field
 in order; a test compares every byte with what protobuf writes.
 
-    09 record_id fixed64 | 11 key fixed64 | 18 role | 20 time varint | 28 01 version | 32 length event
-                                                                                      or 3a length counts
+    09 record_id fixed64 | 11 key fixed64 | 18 role | 20 time varint | 28 version | 32 length event
+                                                                                   or 3a length counts
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from numpy.typing import NDArray
 from feedmesh.log.v1 import event_pb2
 from services.chassis.ids import SHARDS_MAX, ShardScheme, mix64, shards_of
 from services.chassis.log.log import NewRecord
-from services.chassis.log.records import RECORD_VERSION
-from services.ingest.routing import COUNTED, COUNTS, ROUTES
+from services.chassis.log.records import INTEREST_VERSION, RECORD_VERSION
+from services.ingest.routing import COUNTED, COUNTS, INTEREST, ROUTES
 
 _HEAD = struct.Struct("<BQBQBB")
 _VERSION_FIELD: Final = b"\x28" + bytes((RECORD_VERSION,))
+_INTEREST_VERSION_FIELD: Final = b"\x28" + bytes((INTEREST_VERSION,))
 _EVENT_TAG, _COUNTS_TAG = b"\x32", b"\x3a"
-assert RECORD_VERSION < 0x80, "the version is written as a varint of one byte"
+assert max(RECORD_VERSION, INTEREST_VERSION) < 0x80, "the version is written as a varint of one byte"
 
-# Different roles of one event, and different partitions of its counts, are different records.
-_ROLE_IDS: Final = tuple(mix64(role + 1) for role in range(COUNTED + 1))
+# Different roles of one event, different partitions of its counts, and different interests are different
+# records.
+_ROLE_IDS: Final = tuple(mix64(role + 1) for role in range(INTEREST + 1))
 
 
 class RecordBuilder:
@@ -59,12 +61,18 @@ class RecordBuilder:
             body = getattr(event, kind)
             event_id = digest(event.id.encode())
             data = event.SerializeToString()
-            common = b"\x20" + varint(event.time_ms) + _VERSION_FIELD
+            is_of_interests = kind == "put_pin_interests"
+            version = _INTEREST_VERSION_FIELD if is_of_interests else _VERSION_FIELD
+            common = b"\x20" + varint(event.time_ms) + version
             tail = common + _EVENT_TAG + varint(len(data)) + data
             for topic, key, role in ROUTES[kind](body):
                 topics.append(topic)
                 keys.append(key)
-                values.append(pack(0x09, event_id ^ _ROLE_IDS[role], 0x11, key, 0x18, role) + tail)
+                record_id = event_id ^ _ROLE_IDS[role]
+                if is_of_interests:
+                    # Two interests of one pin may lie in one partition, where followers drop a known id.
+                    record_id ^= mix64(key)
+                values.append(pack(0x09, record_id, 0x11, key, 0x18, role) + tail)
             if kind == "impressions":
                 packed.extend(self._packed_counts(event_id, common, body))
         partitions = self._partitions_of(np.array(keys, dtype=np.uint64)).tolist()

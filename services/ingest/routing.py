@@ -4,6 +4,7 @@
     follow, unfollow                       graph @ user SOURCE; graph @ target TARGET
     put_board, delete_board                graph @ owner OWNER; pins @ board BOARD; objects @ board OBJECT
     save_pin, remove_pin                   pins @ board BOARD; actions @ user SOURCE; counts @ pin COUNTS
+    put_pin_interests                      pins @ each interest that it names INTEREST
     action                                 actions @ user SOURCE; counts @ pin COUNTS
     impressions                            actions @ user SOURCE; counts: packed, one record per partition
     put_object, delete_object              objects @ id OBJECT
@@ -29,6 +30,7 @@ OWNER: Final = int(record_pb2.ROLE_OWNER)
 BOARD: Final = int(record_pb2.ROLE_BOARD)
 OBJECT: Final = int(record_pb2.ROLE_OBJECT)
 COUNTED: Final = int(record_pb2.ROLE_COUNTS)
+INTEREST: Final = int(record_pb2.ROLE_INTEREST)
 
 Route: TypeAlias = tuple[str, int, int]
 """(topic, key, role)."""
@@ -60,6 +62,10 @@ def _saved_pin(body: Any) -> tuple[Route, ...]:
     return (PINS, body.board, BOARD), (ACTIONS, body.user, SOURCE), (COUNTS, body.pin, COUNTED)
 
 
+def _pin_interests(body: Any) -> tuple[Route, ...]:
+    return tuple((PINS, interest, INTEREST) for interest in (*body.interests, *body.removed_interests))
+
+
 def _action(body: Any) -> tuple[Route, ...]:
     return (ACTIONS, body.user, SOURCE), (COUNTS, body.pin, COUNTED)
 
@@ -83,6 +89,7 @@ ROUTES: Final[Mapping[str, Callable[[Any], tuple[Route, ...]]]] = {
     "delete_board": _delete_board,
     "save_pin": _saved_pin,
     "remove_pin": _saved_pin,
+    "put_pin_interests": _pin_interests,
     "put_object": _object,
     "delete_object": _object,
     "action": _action,

@@ -25,7 +25,6 @@ class EventValidator:
 
     def __init__(self, limits: EventLimits) -> None:
         self._limits = limits
-        self._body_limits = Limits(limits.interests_max, limits.pins_max, limits.features_max)
 
     def check(self, events: Sequence[event_pb2.Event], *, request_bytes: int, now_ms: int) -> None:
         """Raises LimitExceeded for the request as a whole, InvalidEvents with the faults of its events."""
@@ -44,15 +43,16 @@ class EventValidator:
             )
         faults: list[str] = []
         latest_ms = now_ms + limits.future_ms_max
+        body_limits = Limits(limits.interests_max, limits.pins_max, limits.features_max, latest_ms)
         for index, event in enumerate(events):
-            found = self._faults_of(event, latest_ms=latest_ms)
+            found = self._faults_of(event, body_limits)
             if found:
                 faults.extend(f"events[{index}].{fault}" for fault in found)
         if faults:
             raise self._refusal(faults)
 
-    def _faults_of(self, event: event_pb2.Event, *, latest_ms: int) -> list[str]:
-        limits = self._limits
+    def _faults_of(self, event: event_pb2.Event, body_limits: Limits) -> list[str]:
+        limits, latest_ms = self._limits, body_limits.latest_ms
         faults: list[str] = []
         # A character is at most 4 bytes: short ids, nearly all, are not encoded to be measured.
         if len(event.id) * 4 > limits.id_bytes_max and len(event.id.encode()) > limits.id_bytes_max:
@@ -69,7 +69,7 @@ class EventValidator:
         size = event.ByteSize()
         if size > limits.event_bytes_max:
             faults.append(f"{kind}: {size} bytes, at most {limits.event_bytes_max}")
-        body_faults = CHECKS[kind](getattr(event, kind), self._body_limits)
+        body_faults = CHECKS[kind](getattr(event, kind), body_limits)
         if body_faults:
             faults.extend(f"{kind}.{fault}" for fault in body_faults)
         return faults

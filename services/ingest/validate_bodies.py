@@ -15,7 +15,9 @@ from feedmesh.type.v1 import type_pb2
 from services.ingest.routing import follow_target
 
 _PIN, _BOARD, _USER = type_pb2.OBJECT_KIND_PIN, type_pb2.OBJECT_KIND_BOARD, type_pb2.OBJECT_KIND_USER
-_KINDS: Final = frozenset((_PIN, _BOARD, _USER))
+_INTEREST = type_pb2.OBJECT_KIND_INTEREST
+_HIDDEN: Final = frozenset((_PIN, _BOARD, _USER))
+_KINDS: Final = _HIDDEN | {_INTEREST}
 _IMPRESSION, _SERVED = type_pb2.ACTION_TYPE_IMPRESSION, type_pb2.ACTION_TYPE_SERVED
 _ACTIONS: Final = frozenset(type_pb2.ActionType.values()) - {type_pb2.ACTION_TYPE_UNSPECIFIED, _SERVED}
 _SHOWN: Final = frozenset((_IMPRESSION, _SERVED))
@@ -27,11 +29,12 @@ TITLE_BYTES, DESCRIPTION_BYTES, URI_BYTES, TAG_BYTES = 500, 5_000, 2_000, 100
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Counts that the config sets."""
+    """Counts that the config sets, and the latest time that is believed."""
 
     interests_max: int
     pins_max: int
     features_max: int
+    latest_ms: int
 
 
 Faults = list[str]
@@ -42,14 +45,14 @@ def _ids(**ids: int) -> Faults:
     return [f"{name}: is 0; send the id" for name, id in ids.items() if not id]
 
 
-def _interests(values: Any, limits: Limits) -> Faults:
+def _interests(values: Any, limits: Limits, name: str = "interests") -> Faults:
     if not values:
         return []
     faults = []
     if len(values) > limits.interests_max:
-        faults.append(f"interests: {len(values)}, at most {limits.interests_max}; keep the weightiest")
+        faults.append(f"{name}: {len(values)}, at most {limits.interests_max}; keep the weightiest")
     if 0 in values:
-        faults.append("interests: holds the id 0; leave it out")
+        faults.append(f"{name}: holds the id 0; leave it out")
     return faults
 
 
@@ -108,11 +111,45 @@ def _remove_pin(body: Any, _: Limits) -> Faults:
     return _ids(pin=body.pin, board=body.board, user=body.user)
 
 
+def _put_pin_interests(body: Any, limits: Limits) -> Faults:
+    put, removed = body.interests, body.removed_interests
+    faults = [
+        *_ids(pin=body.pin),
+        *_share("quality", body.quality, default="0.5"),
+        *_interests(put, limits),
+        *_interests(removed, limits, "removed_interests"),
+        *_weights(body),
+    ]
+    if not put and not removed:
+        faults.append("interests: none, and none removed; name one")
+    # A record is made for each interest that is named: of one named twice, two would contradict each other.
+    if len({*put, *removed}) < len(put) + len(removed):
+        faults.append("interests: one is named twice, or both put and removed; name each once")
+    if not 0 <= body.created_ms <= limits.latest_ms:
+        faults.append(
+            f"created_ms: {body.created_ms} is negative, or after {limits.latest_ms}; send milliseconds "
+            "since 1970, or 0 for the event's time"
+        )
+    return faults
+
+
+def _weights(body: Any) -> Faults:
+    weights, count = body.weights, len(body.interests)
+    if not weights:
+        return []
+    if len(weights) != count:
+        return [f"weights: {len(weights)} beside {count} interests; send one for each interest, or none"]
+    # Written so that NaN fails.
+    if not all(0.0 < weight <= 1.0 for weight in weights):
+        return ["weights: holds one that is not in 0 < weight <= 1; leave out interests that weigh nothing"]
+    return []
+
+
 def _put_object(body: Any, limits: Limits) -> Faults:
     faults = _ids(id=body.id)
     kind = body.WhichOneof("object")
     if kind is None:
-        faults.append("object: none is set; set pin, board or user")
+        faults.append("object: none is set; set pin, board, user or interest")
     else:
         faults += [f"{kind}.{fault}" for fault in _OBJECTS[kind](getattr(body, kind), limits)]
     return faults + _feature_row(body, limits)
@@ -136,7 +173,7 @@ def _feature_row(body: Any, limits: Limits) -> Faults:
 
 
 def _delete_object(body: Any, _: Limits) -> Faults:
-    return [*_ids(id=body.id), *_enum("kind", body.kind, _KINDS, "PIN, BOARD, USER")]
+    return [*_ids(id=body.id), *_enum("kind", body.kind, _KINDS, "PIN, BOARD, USER, INTEREST")]
 
 
 def _action(body: Any, limits: Limits) -> Faults:
@@ -163,7 +200,7 @@ def _impressions(body: Any, limits: Limits) -> Faults:
 
 
 def _hide(body: Any, _: Limits) -> Faults:
-    return [*_ids(user=body.user, id=body.id), *_enum("kind", body.kind, _KINDS, "PIN, BOARD, USER")]
+    return [*_ids(user=body.user, id=body.id), *_enum("kind", body.kind, _HIDDEN, "PIN, BOARD, USER")]
 
 
 def _forget_user(body: Any, _: Limits) -> Faults:
@@ -206,10 +243,15 @@ def _user_data(data: Any, _: Limits) -> Faults:
     ]
 
 
+def _interest_data(data: Any, _: Limits) -> Faults:
+    return [*_text("title", data.title, TITLE_BYTES), *_text("key", data.key, TITLE_BYTES)]
+
+
 _OBJECTS: Final[Mapping[str, Check]] = {
     "pin": _pin_data,
     "board": lambda data, _: _board_data(data, owner_required=False),
     "user": _user_data,
+    "interest": _interest_data,
 }
 
 CHECKS: Final[Mapping[str, Check]] = {
@@ -219,6 +261,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "delete_board": _delete_board,
     "save_pin": _save_pin,
     "remove_pin": _remove_pin,
+    "put_pin_interests": _put_pin_interests,
     "put_object": _put_object,
     "delete_object": _delete_object,
     "action": _action,

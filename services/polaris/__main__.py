@@ -7,10 +7,9 @@ from services.chassis.lifecycle import Host, Leaf, serve_leaf
 from services.chassis.log.connect import connect_follower
 from services.chassis.storage import StorageMemory, Store
 from services.polaris import retrieval, store
-from services.polaris.arena import Arena
 from services.polaris.config import PolarisConfig
 from services.polaris.ingest import PinsView
-from services.polaris.light_score import LightScale
+from services.polaris.lists import Lists
 from services.polaris.metrics import PolarisMetrics
 from services.polaris.service import PolarisServicer
 
@@ -21,16 +20,19 @@ def build(config: PolarisConfig, host: Host) -> Leaf:
         block_cache_bytes=config.memory.block_cache_bytes, memtable_bytes=config.memory.memtable_bytes
     )
     database = Store(config.process.data_dir / "store", store.families(), memory=memory)
-    scale = LightScale(half_life_s=config.half_life_s, epoch_s=config.epoch_s)
-    arena = Arena(pins_per_board_max=config.pins_per_board_max, pins_max=config.pins_max)
-    metrics = PolarisMetrics(host.registry, arena)
-    view = PinsView(arena, metrics, config=config, owned=host.owned, scale=scale)
-    servicer = PolarisServicer(arena, metrics, config=config, owned=host.owned, scale=scale, clock=host.clock)
+    lists = Lists.empty(config)
+    metrics = PolarisMetrics(host.registry, lists)
+    view = PinsView(lists, metrics, config=config, owned=host.owned, database=database)
+    servicer = PolarisServicer(lists, metrics, config=config, owned=host.owned, clock=host.clock)
 
     def warm() -> None:
-        retrieval.warm(scale)
-        store.load(database, arena, scale)
-        host.log.info("loaded", pins=arena.pin_count, boards=arena.board_count, bytes=arena.nbytes)
+        retrieval.warm(lists.boards.scale)
+        store.load(database, lists, removals_before_ms=host.clock.now_ms() - config.removal_kept_s * 1000)
+        for each in (lists.boards, lists.interests):
+            arena = each.arena
+            host.log.info(
+                "loaded", kind=each.kind, pins=arena.pin_count, lists=arena.board_count, bytes=arena.nbytes
+            )
 
     add = polaris_pb2_grpc.add_PolarisServiceServicer_to_server
     return Leaf(

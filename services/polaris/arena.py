@@ -6,6 +6,7 @@ old ones and only the swap is under the lock. Costs 20 bytes a slot: 28 bytes a 
 (a fourth for its board to grow, an eighth of that for boards that move), 80 bytes of room a board, and 48 to
 100 for its row and table; while a rebuild runs, both arenas. Deleted pins leave room, never a smaller arena.
 Bounded by `pins_per_board_max` and `pins_max`: past these the worst pins fall off, for good.
+Of interests there is an arena of its own, in which an interest is what is called a board here.
 Refuses nothing; the store is told what fell off. Next: `retrieval.py`, `ingest.py`.
 """
 

@@ -42,32 +42,48 @@ class PolarisConfig:
     """Caches of the storage engine."""
 
     half_life_s: float = Field(default=14 * 86_400.0, ge=3_600.0)
-    """Time in which a pin's light score halves. May change at a restart; alike on all hosts, or their
-    scores cannot be compared."""
+    """Time in which the light score of a board's pin halves. May change at a restart; alike on all hosts, or
+    their scores cannot be compared."""
+
+    interest_half_life_s: float = Field(default=14 * 86_400.0, ge=3_600.0)
+    """Time in which the light score of an interest's pin halves, from when the pin was made. As `half_life_s`
+    otherwise."""
 
     epoch_s: int = Field(default=1_767_225_600, ge=0)
     """Keys are relative to this second since 1970 (2026-01-01). The nearer to now, the finer a float32 key:
     9 s at 100 half lives of distance. May change at a restart."""
 
     quality_default: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Quality of a pin that is saved without one."""
+    """Quality of a pin that is saved, or put into interests, without one."""
 
     pins_per_board_max: int = Field(default=32_768, ge=1, le=1 << 20)
     """Pins kept of one board: those with the best key; what falls off is deleted from the store too."""
 
     pins_max: int = Field(default=20_000_000, ge=1)
-    """Pins kept by this process, about 28 bytes of memory each. Past it the longest boards lose their worst
-    pins."""
+    """Pins of boards kept by this process, about 28 bytes of memory each. Past it the longest boards lose
+    their worst pins."""
+
+    pins_per_interest_max: int = Field(default=32_768, ge=1, le=1 << 20)
+    """Pins kept of one interest, as `pins_per_board_max`."""
+
+    interest_pins_max: int = Field(default=20_000_000, ge=1)
+    """Pins of interests kept by this process, beside those of boards, as `pins_max`; a pin of three interests
+    counts three times."""
+
+    removal_kept_s: int = Field(default=30 * 86_400, ge=0)
+    """How long it is remembered that a pin was taken out of an interest, at least: a word on it that was told
+    before and comes later is then known to be old. 40 bytes on disk each, none in memory; older ones are
+    dropped at a start."""
 
     shrink_pins: int = Field(default=2_000, ge=1, le=5_000)
-    """Pins freed beyond what is needed when `pins_max` is reached."""
+    """Pins freed beyond what is needed when `pins_max` or `interest_pins_max` is reached."""
 
     slice_records: int = Field(default=64, ge=1, le=10_000)
     """Records applied under one hold of the writer's lock: bounds how long a reader waits for the follower
     (about 10 µs a slice; 2 ms when all go to boards of 32,768 pins)."""
 
     boards_max: int = Field(default=10_000, ge=1, le=65_535)
-    """Boards of one Retrieve; the row of a board travels as uint16."""
+    """Boards, or interests, of one Retrieve; the row of a board travels as uint16."""
 
     excluded_max: int = Field(default=20_000, ge=0)
     """Pins to leave out exactly in one Retrieve."""
@@ -88,8 +104,9 @@ class PolarisConfig:
     """Most pins of one answer of ListPins."""
 
     def __post_init__(self) -> None:
-        # A saved pin may push another one out: two entries a record, and the shrinking beside them.
-        entries = 2 * self.follower.batch_records_max + self.follower.batch_records_max + self.shrink_pins
+        # A saved pin may push another one out: two entries a record, and the shrinking of both kinds of lists
+        # beside them.
+        entries = 2 * self.follower.batch_records_max + self.follower.batch_records_max + 2 * self.shrink_pins
         if entries > BATCH_ENTRIES_MAX - 1_000:
             raise ValueError(
                 f"follower.batch_records_max = {self.follower.batch_records_max} with shrink_pins = "

@@ -1,7 +1,7 @@
 """The gRPC adapter of Polaris: requests to a query, columns back.
 
 Refuses at the door: id 0, ragged or overlong columns, affinities that are not positive and finite, unknown
-orders, boards of other hosts. A board that is not known is no error: it counts in the funnel.
+orders and kinds, boards of other hosts. A board that is not known is no error: it counts in the funnel.
 Times travel in milliseconds and are kept in whole seconds, so windows are cut to seconds.
 Next: `retrieval.py`.
 """
@@ -28,9 +28,9 @@ from services.chassis.columns.packed import (
 )
 from services.chassis.errors import BadRequest, InvalidId, LimitExceeded, UnknownEnum
 from services.chassis.shards.owned import OwnedShards
-from services.polaris.arena import Arena
 from services.polaris.config import PolarisConfig
-from services.polaris.light_score import SAVED_AT_MAX, LightScale
+from services.polaris.light_score import SAVED_AT_MAX
+from services.polaris.lists import Lists, PinLists
 from services.polaris.metrics import PolarisMetrics
 from services.polaris.retrieval import Query, Retrieved, no_filters, retrieve
 from services.polaris.retrieval_kernels import (
@@ -50,29 +50,32 @@ _ORDERS: Final = frozenset(
 
 
 class PolarisServicer(polaris_pb2_grpc.PolarisServiceServicer):
-    """Answers reads from the arena; keeps no state of its own."""
+    """Answers reads from the arenas; keeps no state of its own."""
 
     def __init__(
         self,
-        arena: Arena,
+        lists: Lists,
         metrics: PolarisMetrics,
         *,
         config: PolarisConfig,
         owned: OwnedShards,
-        scale: LightScale,
         clock: Clock,
     ) -> None:
-        self._arena = arena
+        self._lists: dict[int, PinLists] = {
+            polaris_pb2.LIST_KIND_UNSPECIFIED: lists.boards,
+            polaris_pb2.LIST_KIND_BOARD: lists.boards,
+            polaris_pb2.LIST_KIND_INTEREST: lists.interests,
+        }
         self._metrics = metrics
         self._config = config
         self._owned = owned
-        self._scale = scale
         self._clock = clock
 
     def Retrieve(
         self, request: polaris_pb2.RetrieveRequest, context: grpc.ServicerContext
     ) -> polaris_pb2.RetrieveResponse:
-        """The best pins of many boards."""
+        """The best pins of many boards, or interests."""
+        lists = self._of_kind(request.kind)
         boards = self._boards(request.boards_u64)
         if request.order not in _ORDERS:
             raise UnknownEnum(f"order is {request.order}: ask for one that this version knows")
@@ -84,28 +87,35 @@ class PolarisServicer(polaris_pb2_grpc.PolarisServiceServicer):
             now_ms=_time(request.now_ms, "now_ms") or self._clock.now_ms(),
             newest_first=request.order == polaris_pb2.ORDER_NEWEST,
         )
-        found = retrieve(self._arena, query, self._scale)
-        self._count(found, board_count=boards.size)
+        found = retrieve(lists.arena, query, lists.scale)
+        self._count(lists.kind, found, board_count=boards.size)
         return _response(found, board_count=boards.size)
 
     def ListPins(
         self, request: polaris_pb2.ListPinsRequest, context: grpc.ServicerContext
     ) -> polaris_pb2.ListPinsResponse:
-        """Pins of one board, best key first; a board that is not known has none."""
+        """Pins of one board or interest, best key first; one that is not known has none."""
+        lists = self._of_kind(request.kind)
         if not request.board:
             raise InvalidId("board is 0, which is nobody's id")
         self._owned.check_one(request.board)
         limit = _limit(request.limit, default=self._config.list_default, most=self._config.list_max)
-        found = self._arena.board_pins(request.board, limit=limit)
+        found = lists.arena.board_pins(request.board, limit=limit)
         if found is None:
             return polaris_pb2.ListPinsResponse()
         return polaris_pb2.ListPinsResponse(
             pins_u64=pack_u64(found.ids),
             saved_at_u32=pack_u32(found.saved_at),
-            qualities_f32=pack_f32(self._scale.qualities(keys=found.keys, saved_at=found.saved_at)),
+            qualities_f32=pack_f32(lists.scale.qualities(keys=found.keys, saved_at=found.saved_at)),
             owner=found.owner,
             total_count=found.total_count,
         )
+
+    def _of_kind(self, kind: int) -> PinLists:
+        lists = self._lists.get(kind)
+        if lists is None:
+            raise UnknownEnum(f"kind is {kind}: ask for one that this version knows")
+        return lists
 
     def _boards(self, packed: bytes) -> NDArray[np.uint64]:
         boards = unpack_u64(packed, "boards_u64")
@@ -152,9 +162,10 @@ class PolarisServicer(polaris_pb2_grpc.PolarisServiceServicer):
             )
         return np.sort(excluded)
 
-    def _count(self, found: Retrieved, *, board_count: int) -> None:
+    def _count(self, kind: str, found: Retrieved, *, board_count: int) -> None:
         funnel = found.funnel.tolist()
         self._metrics.retrieved(
+            kind,
             board_count=board_count,
             known_count=funnel[KNOWN_BOARDS],
             touched_count=funnel[TOUCHED],

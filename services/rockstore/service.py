@@ -34,8 +34,9 @@ from services.rockstore.schema import Kind, Schema, Schemas
 from services.rockstore.store import OBJECTS, ROWS, RockstoreStore, StoredObject
 
 _KINDS: Final = np.array([int(kind) for kind in Kind], np.uint8)
-_FIELDS: Final = {Kind.PIN: "pin", Kind.BOARD: "board", Kind.USER: "user"}
-"""Field of the answer by kind; an interest has no object, only rows."""
+_FIELDS: Final = {Kind.PIN: "pin", Kind.BOARD: "board", Kind.USER: "user", Kind.INTEREST: "interest"}
+"""Field of the answer by kind."""
+assert _FIELDS.keys() == set(Kind), "every kind has objects"
 
 
 class RockstoreServicer(rockstore_pb2_grpc.RockstoreServiceServicer):
@@ -162,9 +163,7 @@ def _add_object(
         response.objects.add(id=id)
         return
     answer = response.objects.add(id=id, version=found.version)
-    field = _FIELDS.get(Kind(kind))
-    if field is None:
-        return
+    field = _FIELDS[Kind(kind)]
     target = getattr(answer, field)
     # An empty message still is an object: parsing nothing would leave the oneof unset.
     target.SetInParent()

@@ -1,7 +1,7 @@
 """The only file that knows Rockstore's keys and bytes.
 
     family   key (big-endian, in sort order)              value (little-endian)
-    objects  shard u16 | kind u8 | id u64                 header 24 | serialised Pin, Board or User
+    objects  shard u16 | kind u8 | id u64                 header 24 | serialised Pin, Board, User or Interest
     rows     shard u16 | kind u8 | id u64                 header 24 | f32 × feature_count | u64 × id_count
     due      shard u16 | gone_ms u64 | kind u8 | id u64   empty: a cell that is gone then
     system   the follower's offsets

@@ -39,6 +39,14 @@ def remove_pin() -> event_pb2.Event:
     return _event(remove_pin=event_pb2.RemovePin(pin=3, board=2, user=1))
 
 
+def put_pin_interests() -> event_pb2.Event:
+    return _event(
+        put_pin_interests=event_pb2.PutPinInterests(
+            pin=3, interests=[5, 6], weights=[0.5, 1.0], quality=0.7, created_ms=NOW_MS, removed_interests=[7]
+        )
+    )
+
+
 def put_object() -> event_pb2.Event:
     return _event(
         put_object=event_pb2.PutObject(
@@ -79,7 +87,7 @@ MAKERS: dict[str, Callable[[], event_pb2.Event]] = {
     maker.__name__: maker
     for maker in (
         *(follow, unfollow, put_board, delete_board, save_pin, remove_pin),
-        *(put_object, delete_object, action, impressions, hide, forget_user),
+        *(put_pin_interests, put_object, delete_object, action, impressions, hide, forget_user),
     )
 }
 

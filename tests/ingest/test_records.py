@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from feedmesh.log.v1 import event_pb2, record_pb2
 from services.chassis.errors import InvalidId
 from services.chassis.ids import ShardScheme, embedded_id, shard_of
-from services.chassis.log.records import RECORD_VERSION
+from services.chassis.log.records import INTEREST_VERSION, RECORD_VERSION
 from services.ingest.records import RecordBuilder, varint
-from tests.ingest.events import MAKERS, impressions, one_of_each, save_pin
+from tests.ingest.events import MAKERS, impressions, one_of_each, put_pin_interests, save_pin
 
 IDS = st.integers(min_value=1, max_value=(1 << 64) - 1)
 
@@ -29,7 +29,8 @@ def test_every_record_parses_and_serialises_to_the_same_bytes(kind: str) -> None
     for made in RecordBuilder(partitions=64).build([event]):
         record = record_pb2.Record.FromString(made.value)
         assert record.SerializeToString() == made.value
-        assert (record.version, record.time_ms) == (RECORD_VERSION, event.time_ms)
+        version = INTEREST_VERSION if kind == "put_pin_interests" else RECORD_VERSION
+        assert (record.version, record.time_ms) == (version, event.time_ms)
         if record.WhichOneof("body") == "event":
             assert record.event == event
 
@@ -88,6 +89,33 @@ def test_records_of_one_event_in_one_topic_have_different_ids() -> None:
     for event in one_of_each():
         seen = [(topic, record.record_id) for topic, _, record in _records(event, partitions=64)]
         assert len(set(seen)) == len(seen)
+
+
+@given(
+    st.lists(IDS, min_size=1, max_size=32, unique=True),
+    st.integers(min_value=0, max_value=16),
+    st.sampled_from([1, 4, 64]),
+)
+def test_no_interest_of_an_event_is_taken_for_another(
+    interests: list[int], put_count: int, partitions: int
+) -> None:
+    put = event_pb2.PutPinInterests(
+        pin=3, interests=interests[:put_count], removed_interests=interests[put_count:]
+    )
+    event = event_pb2.Event(id="e", time_ms=1, put_pin_interests=put)
+    made = _records(event, partitions=partitions)
+    # Followers drop a record whose id they saw in this partition: with few partitions, that of a neighbour.
+    assert len({record.record_id for _, _, record in made}) == len(interests)
+    assert [(topic, record.key) for topic, _, record in made] == [("pins", each) for each in interests]
+    assert {record.role for _, _, record in made} == {record_pb2.ROLE_INTEREST}
+    assert all(record.event == event for _, _, record in made), "each view takes its own part of the whole"
+
+
+def test_a_reader_that_does_not_know_interests_buries_them() -> None:
+    (record, *_) = [record for _, _, record in _records(put_pin_interests())]
+    known_before = 2
+    # It would otherwise find an event without a body, pass over it, and never see it again.
+    assert record.version > known_before
 
 
 def test_embedded_ids_go_to_the_partition_of_their_shard() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from feedmesh.log.v1 import event_pb2
 from services.chassis.log.log import DATA_TOPICS
-from services.ingest.routing import BOARD, COUNTED, OBJECT, OWNER, ROUTES, SOURCE, TARGET, Route
+from services.ingest.routing import BOARD, COUNTED, INTEREST, OBJECT, OWNER, ROUTES, SOURCE, TARGET, Route
 from tests.ingest.events import MAKERS
 
 KINDS = [field.name for field in event_pb2.Event.DESCRIPTOR.oneofs_by_name["body"].fields]
@@ -18,6 +18,7 @@ EXPECTED: dict[str, set[Route]] = {
     "delete_board": {("graph", 9, OWNER), ("pins", 2, BOARD), ("objects", 2, OBJECT)},
     "save_pin": {("pins", 2, BOARD), ("actions", 1, SOURCE), ("counts", 3, COUNTED)},
     "remove_pin": {("pins", 2, BOARD), ("actions", 1, SOURCE), ("counts", 3, COUNTED)},
+    "put_pin_interests": {("pins", 5, INTEREST), ("pins", 6, INTEREST), ("pins", 7, INTEREST)},
     "put_object": {("objects", 3, OBJECT)},
     "delete_object": {("objects", 3, OBJECT)},
     "action": {("actions", 1, SOURCE), ("counts", 3, COUNTED)},

@@ -63,6 +63,18 @@ def _fill(path: str, values: list[object]) -> Change:
     return change
 
 
+def _put_none(event: event_pb2.Event) -> None:
+    event.put_pin_interests.CopyFrom(event_pb2.PutPinInterests(pin=3))
+
+
+def _put_many(event: event_pb2.Event) -> None:
+    event.put_pin_interests.CopyFrom(event_pb2.PutPinInterests(pin=3, interests=range(1, 18)))
+
+
+def _remove_only(event: event_pb2.Event) -> None:
+    event.put_pin_interests.CopyFrom(event_pb2.PutPinInterests(pin=3, removed_interests=[7]))
+
+
 NAN = float("nan")
 FAULTS: list[tuple[str, Callable[[], event_pb2.Event], Change, str]] = [
     ("no body", make.action, lambda event: event.ClearField("action"), r"body: none is set"),
@@ -93,6 +105,58 @@ FAULTS: list[tuple[str, Callable[[], event_pb2.Event], Change, str]] = [
     ("many interests", make.save_pin, _fill("save_pin.interests", list(range(1, 18))), r"17, at most 16"),
     ("interest 0", make.save_pin, _fill("save_pin.interests", [1, 0]), r"interests: holds the id 0"),
     ("removed user 0", make.remove_pin, _set("remove_pin.user", 0), r"remove_pin\.user"),
+    ("put pin 0", make.put_pin_interests, _set("put_pin_interests.pin", 0), r"put_pin_interests\.pin: is 0"),
+    (
+        "put interest 0",
+        make.put_pin_interests,
+        _fill("put_pin_interests.interests", [5, 0]),
+        r"interests: hol",
+    ),
+    (
+        "removed interest 0",
+        make.put_pin_interests,
+        _fill("put_pin_interests.removed_interests", [0]),
+        r"removed_interests: holds the id 0",
+    ),
+    (
+        "interest put and removed",
+        make.put_pin_interests,
+        _fill("put_pin_interests.removed_interests", [6]),
+        r"named twice, or both put and removed",
+    ),
+    (
+        "interest put twice",
+        make.put_pin_interests,
+        _fill("put_pin_interests.interests", [5, 5]),
+        r"named twice",
+    ),
+    ("many put interests", make.put_pin_interests, _put_many, r"interests: 17, at most 16"),
+    (
+        "many removed interests",
+        make.put_pin_interests,
+        _fill("put_pin_interests.removed_interests", list(range(11, 28))),
+        r"removed_interests: 17",
+    ),
+    ("no interests", make.put_pin_interests, _put_none, r"interests: none, and none removed"),
+    (
+        "unaligned weights",
+        make.put_pin_interests,
+        _fill("put_pin_interests.weights", [1]),
+        r"weights: 1 beside 2",
+    ),
+    ("weight 0", make.put_pin_interests, _fill("put_pin_interests.weights", [1, 0]), r"weights: holds one"),
+    ("weight NaN", make.put_pin_interests, _fill("put_pin_interests.weights", [1, NAN]), r"weights: holds"),
+    ("weight of 2", make.put_pin_interests, _fill("put_pin_interests.weights", [1, 2]), r"weights: holds"),
+    ("put quality", make.put_pin_interests, _set("put_pin_interests.quality", 1.5), r"quality: 1.5"),
+    ("made before 1970", make.put_pin_interests, _set("put_pin_interests.created_ms", -1), r"created_ms: -1"),
+    (
+        "made in the future",
+        make.put_pin_interests,
+        _set("put_pin_interests.created_ms", NOW_MS + 300_001),
+        r"created_ms: \d+ is negative, or after",
+    ),
+    ("long interest", make.put_object, _set("put_object.interest.title", "x" * 501), r"interest\.title: 501"),
+    ("long interest key", make.put_object, _set("put_object.interest.key", "x" * 501), r"interest\.key: 501"),
     ("object 0", make.put_object, _set("put_object.id", 0), r"put_object\.id"),
     ("no object", make.put_object, lambda e: e.put_object.ClearField("pin"), r"object: none is set"),
     ("ragged floats", make.put_object, _set("put_object.features_f32", bytes(5)), r"features_f32: 5 bytes"),
@@ -158,6 +222,16 @@ PASSES: list[tuple[str, Callable[[], event_pb2.Event], Change]] = [
     ("no boards", make.impressions, _fill("impressions.boards", [])),
     ("unknown board", make.impressions, _fill("impressions.boards", [0] * 40)),
     ("title at its limit", make.put_board, _set("put_board.board_data.title", "x" * 500)),
+    ("no weights", make.put_pin_interests, _fill("put_pin_interests.weights", [])),
+    ("a removal alone", make.put_pin_interests, _remove_only),
+    ("no time of making", make.put_pin_interests, _set("put_pin_interests.created_ms", 0)),
+    ("made just now", make.put_pin_interests, _set("put_pin_interests.created_ms", NOW_MS + 300_000)),
+    ("an interest", make.put_object, _set("put_object.interest.title", "Chairs")),
+    (
+        "a deleted interest",
+        make.delete_object,
+        _set("delete_object.kind", type_pb2.OBJECT_KIND_INTEREST),
+    ),
     ("no feature row", make.put_object, _set("put_object.features_f32", b"")),
 ]
 

@@ -64,7 +64,7 @@ def test_what_falls_off_a_full_board_leaves_the_store(tmp_path: Path) -> None:
     polaris = Polaris(tmp_path, config=PolarisConfig(pins_per_board_max=2))
     polaris.follow(*(save(1, pin, quality=pin / 10) for pin in range(1, 6)), save(1, 9, quality=0.01))
     assert polaris.pins(1) == [5, 4]
-    assert polaris.metric("pins_lost_total", limit="board") == 4
+    assert polaris.metric("pins_lost_total", limit="list") == 4
     polaris.restart(config=PolarisConfig())
     assert polaris.pins(1) == [5, 4]
     polaris.close()

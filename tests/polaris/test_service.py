@@ -154,7 +154,7 @@ def test_metrics_tell_the_funnel(polaris: Polaris) -> None:
     polaris.follow(save(1, 10), save(2, 10), save(1, 11))
     polaris.retrieve([1, 2, 3], Request(limit=1))
     assert polaris.metric("pins") == 3
-    assert polaris.metric("unknown_boards_total") == 1
+    assert polaris.metric("unknown_lists_total") == 1
     counts = [
         polaris.metric("retrieve_pins_total", outcome=outcome)
         for outcome in ("answered", "duplicate", "surplus")

@@ -12,19 +12,22 @@ from feedmesh.polaris.v1 import polaris_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.clock import FakeClock
 from services.chassis.columns.packed import unpack_u64
+from services.chassis.log.records import INTEREST_VERSION
 from services.chassis.shards.owned import OwnedShards
 from services.chassis.storage import Store
 from services.polaris import store
-from services.polaris.arena import Arena
 from services.polaris.config import PolarisConfig
 from services.polaris.ingest import PinsView
-from services.polaris.light_score import LightScale
+from services.polaris.lists import Lists
 from services.polaris.metrics import PolarisMetrics
 from services.polaris.service import PolarisServicer
 
 NOW_MS = 1_770_000_000_000
 DAY_MS = 86_400_000
 USER = 77
+ELSEWHERE = 999
+BOARD: polaris_pb2.ListKind.ValueType = polaris_pb2.LIST_KIND_BOARD
+INTEREST: polaris_pb2.ListKind.ValueType = polaris_pb2.LIST_KIND_INTEREST
 
 
 def record(event: event_pb2.Event, *, key: int, time_ms: int = NOW_MS) -> record_pb2.Record:
@@ -46,6 +49,41 @@ def remove(board: int, pin: int, *, time_ms: int = NOW_MS) -> record_pb2.Record:
     """A pin is taken off."""
     event = event_pb2.Event(remove_pin=event_pb2.RemovePin(pin=pin, board=board, user=USER))
     return record(event, key=board, time_ms=time_ms)
+
+
+def put_interests(
+    pin: int,
+    interest: int,
+    *,
+    weight: float = 1.0,
+    quality: float = 0.5,
+    created_ms: int = 0,
+    time_ms: int = NOW_MS,
+    flags: int = 0,
+) -> record_pb2.Record:
+    """A pin is put into an interest, and into another whose record lies elsewhere."""
+    put = event_pb2.PutPinInterests(
+        pin=pin,
+        interests=[ELSEWHERE, interest],
+        weights=[0.125, weight],
+        quality=quality,
+        created_ms=created_ms,
+        flags=flags,
+    )
+    return at_interest(put, key=interest, time_ms=time_ms)
+
+
+def remove_interests(pin: int, interest: int, *, time_ms: int = NOW_MS) -> record_pb2.Record:
+    """A pin is taken out of an interest."""
+    put = event_pb2.PutPinInterests(pin=pin, interests=[ELSEWHERE], removed_interests=[interest])
+    return at_interest(put, key=interest, time_ms=time_ms)
+
+
+def at_interest(put: event_pb2.PutPinInterests, *, key: int, time_ms: int = NOW_MS) -> record_pb2.Record:
+    """The event at an interest."""
+    made = record(event_pb2.Event(put_pin_interests=put), key=key, time_ms=time_ms)
+    made.role, made.version = record_pb2.ROLE_INTEREST, INTEREST_VERSION
+    return made
 
 
 def put_board(board: int, *, owner: int) -> record_pb2.Record:
@@ -73,15 +111,15 @@ class Polaris:
 
     def _open(self) -> None:
         self.database = Store(self._path, store.families())
-        scale = LightScale(half_life_s=self.config.half_life_s, epoch_s=self.config.epoch_s)
         config = self.config
-        self.arena = Arena(pins_per_board_max=config.pins_per_board_max, pins_max=config.pins_max)
-        store.load(self.database, self.arena, scale)
+        self.lists = Lists.empty(config)
+        self.arena = self.lists.boards.arena
+        store.load(self.database, self.lists, removals_before_ms=NOW_MS - config.removal_kept_s * 1000)
         self.registry = CollectorRegistry()
-        metrics = PolarisMetrics(self.registry, self.arena)
-        self.view = PinsView(self.arena, metrics, config=config, owned=self._owned, scale=scale)
+        metrics = PolarisMetrics(self.registry, self.lists)
+        self.view = PinsView(self.lists, metrics, config=config, owned=self._owned, database=self.database)
         self.servicer = PolarisServicer(
-            self.arena, metrics, config=config, owned=self._owned, scale=scale, clock=FakeClock(NOW_MS)
+            self.lists, metrics, config=config, owned=self._owned, clock=FakeClock(NOW_MS)
         )
 
     def follow(self, *records: record_pb2.Record) -> None:
@@ -110,16 +148,19 @@ class Polaris:
             asked.MergeFrom(request)
         return self.servicer.Retrieve(asked, None)  # type: ignore[arg-type]
 
-    def list_pins(self, board: int, *, limit: int = 0) -> polaris_pb2.ListPinsResponse:
-        """List one board."""
-        request = polaris_pb2.ListPinsRequest(board=board, limit=limit)
+    def list_pins(
+        self, board: int, *, limit: int = 0, kind: polaris_pb2.ListKind.ValueType = BOARD
+    ) -> polaris_pb2.ListPinsResponse:
+        """List one board or interest."""
+        request = polaris_pb2.ListPinsRequest(board=board, limit=limit, kind=kind)
         return self.servicer.ListPins(request, None)  # type: ignore[arg-type]
 
-    def pins(self, board: int) -> list[int]:
-        """Pins of a board, best first."""
-        listed: list[int] = unpack_u64(self.list_pins(board, limit=10_000).pins_u64).tolist()
+    def pins(self, board: int, *, kind: polaris_pb2.ListKind.ValueType = BOARD) -> list[int]:
+        """Pins of a board or interest, best first."""
+        listed: list[int] = unpack_u64(self.list_pins(board, limit=10_000, kind=kind).pins_u64).tolist()
         return listed
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, kind: str = "board", **labels: str) -> float:
         """A metric's value; 0 when it was never touched."""
+        labels["kind"] = kind
         return self.registry.get_sample_value(f"feedmesh_polaris_{name}", labels) or 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from feedmesh.log.v1 import event_pb2
+from feedmesh.log.v1 import event_pb2, record_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.errors import (
@@ -142,10 +142,31 @@ def test_an_older_schema_that_is_still_declared_is_told(tmp_path: Path) -> None:
     rockstore.close()
 
 
-def test_interests_have_rows_but_no_object(tmp_path: Path) -> None:
+def put_interest(
+    id: int, interest: type_pb2.Interest, *, version: int, ttl_seconds: int = 0
+) -> record_pb2.Record:
+    put = event_pb2.PutObject(id=id, version=version, interest=interest, ttl_seconds=ttl_seconds)
+    return record(event_pb2.Event(put_object=put), key=id)
+
+
+def test_interests_have_objects_and_rows(tmp_path: Path) -> None:
     schema = Schema(Kind.INTEREST, 1, ("a",), (3,))
     rockstore = open_rockstore(tmp_path, schemas=[schema])
     assert objects(rockstore, kind=INTEREST, ids_u64=pack(1)).objects[0].version == 0
+    sea = type_pb2.Interest(title="Sea", key="sea")
+    late = event_pb2.Event(put_object=event_pb2.PutObject(id=1, version=1, interest=type_pb2.Interest()))
+    rockstore.follow(
+        put_interest(1, sea, version=2), record(late, key=1), put_interest(2, sea, version=1, ttl_seconds=10)
+    )
+    found = objects(rockstore, kind=INTEREST, ids_u64=pack(1, 2)).objects
+    assert [(one.version, one.interest) for one in found] == [(2, sea), (1, sea)]
+    rockstore.clock.advance_ms(10_000)
+    found = objects(rockstore, kind=INTEREST, ids_u64=pack(1, 2)).objects
+    assert [one.version for one in found] == [2, 0]
+    gone = event_pb2.DeleteObject(id=1, kind=INTEREST)
+    rockstore.follow(record(event_pb2.Event(delete_object=gone), key=1))
+    assert objects(rockstore, kind=INTEREST, ids_u64=pack(1)).objects[0].version == 0
+    assert objects(rockstore, kind=PIN, ids_u64=pack(2)).objects[0].version == 0
     request = rockstore_pb2.GetFeatureRowsRequest(kind=INTEREST, ids_u64=pack(1))
     answer = rockstore.servicer.GetFeatureRows(request, CONTEXT)
     assert np.frombuffer(answer.features_f32, "<f4").tolist() == [3]

@@ -26,7 +26,9 @@ RECORD_VERSION: Final = 1
 """Format of ordinary records."""
 ADDRESSED_VERSION: Final = 2
 """Format of a record with `only_for`: one that does not know the field must not apply it."""
-RECORD_VERSION_MAX: Final = 2
+INTEREST_VERSION: Final = 3
+"""Format of a record at an interest: to one that does not know the event it would look like nothing to do."""
+RECORD_VERSION_MAX: Final = 3
 """The newest format that this code reads."""
 
 LETTER_VALUE_BYTES_MAX: Final = 1_000_000

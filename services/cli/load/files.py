@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.faults import UsageFault
+from services.cli.load.columns import Row
 from services.cli.load.faults import RowFault
-from services.cli.load.rows import KINDS, Row
+from services.cli.load.rows import KINDS
 
 SUFFIXES: Final = (".jsonl", ".ndjson", ".csv")
 

@@ -3,7 +3,8 @@
 Owns the order of things: every file is read and checked before anything is published, so a faulty file
 changes nothing; then rows are published in order, one request in flight while the next is prepared; after
 each acknowledgement the place is written down. Event ids come from the file's fingerprint and the row's
-number, so a row that was sent again after a crash counts once.
+number, so a row that was sent again after a crash counts once. With other keywords of interests, a file that
+was loaded before gives the objects and interests of its pins anew, and nothing that counts.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from services.cli.load.files import rows_of
 from services.cli.load.rows import RowReader
 
 FAULTS_SHOWN_MAX: Final = 20
-_EVENTS_OF_A_ROW_MAX: Final = 2
+_EVENTS_OF_A_ROW_MAX: Final = 3
 _BATCH_ROWS: Final = EVENTS_MAX // _EVENTS_OF_A_ROW_MAX
 _KINDS: Final = {
     "user": type_pb2.OBJECT_KIND_USER,
+    "interest": type_pb2.OBJECT_KIND_INTEREST,
     "board": type_pb2.OBJECT_KIND_BOARD,
     "pin": type_pb2.OBJECT_KIND_PIN,
 }
@@ -102,7 +104,7 @@ def load(connection: Connection, path: Path, reader: RowReader, progress: Progre
     Raises:
         FeedmeshError: the mesh did not take them; run the same command again to go on.
     """
-    place = _Place.of(path, connection.layout.data_dir)
+    place = _Place.of(path, connection.layout.data_dir, keywords=reader.keywords.fingerprint)
     skipped = place.row_count
     progress(skipped)
     token = b""
@@ -111,7 +113,12 @@ def load(connection: Connection, path: Path, reader: RowReader, progress: Progre
         # Two requests at once could reach the log in either order, and an unfollow overtake its follow.
         if flight is not None:
             token = _land(connection, flight, place, progress)
-        flight = _Flight(connection.start_publish(events), events, row, row_count)
+            flight = None
+        if events:
+            flight = _Flight(connection.start_publish(events), events, row, row_count)
+        else:
+            place.write(row)
+            progress(row_count)
     if flight is not None:
         token = _land(connection, flight, place, progress)
     return Loaded(place.row_count - skipped, skipped, token)
@@ -153,8 +160,11 @@ def _batches(
         if row_count <= place.row_count:
             continue
         for index, event in enumerate(made):
-            event.id = f"load-{place.fingerprint}-{placed.number}-{index}"
-        events += made
+            by_keywords = _is_by_keywords(placed.kind, event)
+            fingerprint = place.keyed_fingerprint if by_keywords else place.fingerprint
+            event.id = f"load-{fingerprint}-{placed.number}-{index}"
+            if by_keywords or row_count > place.counted_row_count:
+                events.append(event)
         batch_rows += 1
         if batch_rows == _BATCH_ROWS:
             yield events, row_count, batch_rows
@@ -163,25 +173,47 @@ def _batches(
         yield events, row_count, batch_rows
 
 
+def _is_by_keywords(kind: str, event: event_pb2.Event) -> bool:
+    """Whether an event may be another one with other keywords. A save stays as it was: it counts."""
+    return kind == "pin" and event.WhichOneof("body") in ("put_object", "put_pin_interests")
+
+
 class _Place:
     """How far a file has been loaded into this mesh; survives in the data folder."""
 
-    def __init__(self, path: Path, *, fingerprint: str, row_count: int) -> None:
-        self._path = path
+    def __init__(self, folder: Path, *, fingerprint: str, keyed_fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        self.row_count = row_count
+        """Of the file."""
+        self.keyed_fingerprint = keyed_fingerprint
+        """Of the file and of the keywords, when there are any."""
+        self._counted_path = folder / f"load-{fingerprint}.json"
+        self._path = folder / f"load-{keyed_fingerprint}.json"
+        self.counted_row_count = _kept_row_count(self._counted_path)
+        """Rows loaded with whatever keywords: what counts has been counted."""
+        self.row_count = _kept_row_count(self._path)
+        """Rows loaded with these keywords."""
 
     @classmethod
-    def of(cls, file: Path, data_dir: Path) -> _Place:
+    def of(cls, file: Path, data_dir: Path, *, keywords: str) -> _Place:
         with file.open("rb") as content:
             fingerprint = hashlib.file_digest(content, "sha256").hexdigest()[:24]
-        path = data_dir / "run" / f"load-{fingerprint}.json"
-        row_count = int(json.loads(path.read_text())["row_count"]) if path.exists() else 0
-        return cls(path, fingerprint=fingerprint, row_count=row_count)
+        keyed = f"{fingerprint}-{keywords}" if keywords else fingerprint
+        return cls(data_dir / "run", fingerprint=fingerprint, keyed_fingerprint=keyed)
 
     def write(self, row_count: int) -> None:
         self.row_count = row_count
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({"row_count": row_count}))
-        fresh.replace(self._path)
+        _keep_row_count(self._path, row_count)
+        if row_count > self.counted_row_count:
+            self.counted_row_count = row_count
+            _keep_row_count(self._counted_path, row_count)
+
+
+def _kept_row_count(path: Path) -> int:
+    return int(json.loads(path.read_text())["row_count"]) if path.exists() else 0
+
+
+def _keep_row_count(path: Path, row_count: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"row_count": row_count}))
+    fresh.replace(path)

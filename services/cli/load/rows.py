@@ -1,8 +1,9 @@
 """Rows → events. One function a kind of row; `docs/loading.md` documents each with an example.
 
-Owns what the columns mean. A pin row becomes its object (with its feature row) and its first save; actions
-and saves are given the board, owner and interests of their pin when the load has seen it, since those feed
-the real-time signals. Pure but for `Names` and the pins it remembers.
+Owns what the columns mean. A pin row becomes its object (with its feature row), its first save, and its
+place in its interests; actions and saves are given the board, owner and interests of their pin when the load
+has seen it, since those feed the real-time signals. Pure but for `Names` and the pins it remembers.
+Next: `columns.py`, `interests.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -19,10 +19,11 @@ from feedmesh.log.v1 import event_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.packed import pack_f32, pack_u64
+from services.cli.load.columns import Row, flag_of, list_of, number_of, one_of, text_of, time_of
 from services.cli.load.faults import RowFault
 from services.cli.load.ids import Names
+from services.cli.load.interests import KeywordInterests, heaviest, written_interests
 
-Row = Mapping[str, Any]
 QUALITY_DEFAULT: Final = 0.5
 
 ACTIONS: Final = {
@@ -30,6 +31,11 @@ ACTIONS: Final = {
     "closeup": type_pb2.ACTION_TYPE_CLOSEUP,
     "click": type_pb2.ACTION_TYPE_CLICK,
     "hide": type_pb2.ACTION_TYPE_HIDE,
+}
+_HIDDEN: Final = {
+    "pin": type_pb2.OBJECT_KIND_PIN,
+    "board": type_pb2.OBJECT_KIND_BOARD,
+    "owner": type_pb2.OBJECT_KIND_USER,
 }
 
 
@@ -40,7 +46,9 @@ class _Pin:
     board: int
     owner: int
     interests: tuple[int, ...]
+    """The closest first."""
     quality: float
+    created_ms: int = 0
 
 
 @dataclass
@@ -50,6 +58,7 @@ class RowReader:
     pin_schema: rockstore_pb2.GetSchemaResponse
     now_ms: int
     names: Names = field(default_factory=Names)
+    keywords: KeywordInterests = field(default_factory=lambda: KeywordInterests(()))
     _pins: dict[int, _Pin] = field(default_factory=dict)
 
     def events(self, kind: str, row: Row) -> list[event_pb2.Event]:
@@ -67,7 +76,7 @@ class RowReader:
         """Remember a pin that the mesh has, as if this load had brought it."""
         data = pin.pin
         interests = tuple(self.names.id_of("interest", name, column="interests") for name in data.interests)
-        self._pins[pin.id] = _Pin(data.board, data.owner, interests, QUALITY_DEFAULT)
+        self._pins[pin.id] = _Pin(data.board, data.owner, interests, QUALITY_DEFAULT, data.created_ms)
 
     # --- one method a kind of row ----------------------------------------------------------------------
 
@@ -75,10 +84,10 @@ class RowReader:
         id_ = self._id("user", row, "id")
         created_ms = self._time(row, "created")
         data = type_pb2.User(
-            name=_text(row, "name"),
+            name=text_of(row, "name"),
             created_ms=created_ms,
             key=self.names.name_of("user", id_),
-            language=_text(row, "language"),
+            language=text_of(row, "language"),
         )
         return [_event(created_ms, put_object=event_pb2.PutObject(id=id_, user=data))]
 
@@ -86,19 +95,27 @@ class RowReader:
         id_ = self._id("board", row, "id")
         created_ms = self._time(row, "created")
         data = type_pb2.Board(
-            title=_text(row, "title"),
-            description=_text(row, "description"),
+            title=text_of(row, "title"),
+            description=text_of(row, "description"),
             owner=self._id("user", row, "owner"),
             created_ms=created_ms,
             key=self.names.name_of("board", id_),
         )
         return [_event(created_ms, put_board=event_pb2.PutBoard(board=id_, board_data=data))]
 
+    def interest(self, row: Row) -> list[event_pb2.Event]:
+        column = one_of(row, "id", "name")
+        id_ = self._id("interest", row, column)
+        key = self.names.name_of("interest", id_)
+        data = type_pb2.Interest(title=text_of(row, "title") or key, key=key)
+        put = event_pb2.PutObject(id=id_, interest=data)
+        return [_event(self._time(row, "created"), put_object=put)]
+
     def follow(self, row: Row) -> list[event_pb2.Event]:
         follow = event_pb2.Follow(
             user=self._id("user", row, "user"),
             target=self._target(row),
-            affinity=_number(row, "affinity", least=0.0, most=1.0, default=0.0),
+            affinity=number_of(row, "affinity", least=0.0, most=1.0, default=0.0),
         )
         return [_event(self._time(row, "time"), follow=follow)]
 
@@ -109,23 +126,28 @@ class RowReader:
     def pin(self, row: Row) -> list[event_pb2.Event]:
         id_ = self._id("pin", row, "id")
         created_ms = self._time(row, "created")
-        interests = _list(row, "interests")
+        texts = (text_of(row, "title"), text_of(row, "description"), *map(str, list_of(row, "keywords")))
+        interests = heaviest(
+            (self.names.id_of("interest", name, column="interests"), str(name), weight)
+            for name, weight in [*written_interests(row), *self.keywords.of(texts)]
+        )
         pin = _Pin(
             board=self._id("board", row, "board", optional=True),
             owner=self._id("user", row, "owner"),
-            interests=tuple(self.names.id_of("interest", name, column="interests") for name in interests),
-            quality=_number(row, "quality", least=0.0, most=1.0, default=QUALITY_DEFAULT),
+            interests=tuple(interest for interest, _, _ in interests),
+            quality=number_of(row, "quality", least=0.0, most=1.0, default=QUALITY_DEFAULT),
+            created_ms=created_ms,
         )
         self._pins[id_] = pin
         data = type_pb2.Pin(
-            title=_text(row, "title"),
-            description=_text(row, "description"),
-            image=_text(row, "image"),
-            link=_text(row, "link"),
+            title=texts[0],
+            description=texts[1],
+            image=text_of(row, "image"),
+            link=text_of(row, "link"),
             board=pin.board,
             owner=pin.owner,
-            interests=[str(name) for name in interests],
-            language=_text(row, "language"),
+            interests=[name for _, name, _ in interests],
+            language=text_of(row, "language"),
             created_ms=created_ms,
             key=self.names.name_of("pin", id_),
         )
@@ -139,12 +161,36 @@ class RowReader:
         events = [_event(created_ms, put_object=put)]
         if pin.board:
             events.append(self._save(id_, pin.board, pin.owner, pin, created_ms))
+        if interests:
+            weights = [weight for _, _, weight in interests]
+            events.append(_event(created_ms, put_pin_interests=_put_interests(id_, pin, weights)))
         return events
+
+    def put_pin_interests(self, row: Row) -> list[event_pb2.Event]:
+        id_ = self._id("pin", row, "pin")
+        known = self._pins.get(id_) or _Pin(0, 0, (), 0.0)
+        interests = [
+            (self.names.id_of("interest", name, column="interests"), weight)
+            for name, weight in written_interests(row)
+        ]
+        removed = self._interests(row, "removed_interests")
+        if not interests and not removed:
+            raise RowFault("neither interests nor removed_interests is given; give one, or both")
+        pin = _Pin(
+            known.board,
+            known.owner,
+            tuple(interest for interest, _ in interests),
+            number_of(row, "quality", least=0.0, most=1.0, default=known.quality),
+            time_of(row, "created", default_ms=known.created_ms),
+        )
+        put = _put_interests(id_, pin, [weight for _, weight in interests])
+        put.removed_interests.extend(removed)
+        return [_event(self._time(row, "time"), put_pin_interests=put)]
 
     def save(self, row: Row) -> list[event_pb2.Event]:
         id_ = self._id("pin", row, "pin")
         known = self._pins.get(id_) or _Pin(0, 0, (), 0.0)
-        quality = _number(row, "quality", least=0.0, most=1.0, default=known.quality)
+        quality = number_of(row, "quality", least=0.0, most=1.0, default=known.quality)
         pin = _Pin(known.board, known.owner, self._interests(row) or known.interests, quality)
         board, user = self._id("board", row, "board"), self._id("user", row, "user")
         return [self._save(id_, board, user, pin, self._time(row, "time"))]
@@ -158,7 +204,7 @@ class RowReader:
         return [_event(self._time(row, "time"), remove_pin=remove)]
 
     def action(self, row: Row) -> list[event_pb2.Event]:
-        name = _text(row, "action")
+        name = text_of(row, "action")
         if name not in ACTIONS:
             raise RowFault(
                 f"action is {name!r}; it must be one of {', '.join(ACTIONS)} (saves have rows of their own)"
@@ -176,7 +222,7 @@ class RowReader:
         return [_event(self._time(row, "time"), action=action)]
 
     def impressions(self, row: Row) -> list[event_pb2.Event]:
-        pins = [self.names.id_of("pin", pin, column="pins") for pin in _list(row, "pins")]
+        pins = [self.names.id_of("pin", pin, column="pins") for pin in list_of(row, "pins")]
         if not 1 <= len(pins) <= 1_000:
             raise RowFault(f"pins has {len(pins)} ids; 1 to 1,000 of them")
         shown = event_pb2.Impressions(
@@ -187,6 +233,17 @@ class RowReader:
         )
         return [_event(self._time(row, "time"), impressions=shown)]
 
+    def hide(self, row: Row) -> list[event_pb2.Event]:
+        column = one_of(row, "pin", "board", "owner")
+        kind = "user" if column == "owner" else column
+        hide = event_pb2.Hide(
+            user=self._id("user", row, "user"),
+            kind=_HIDDEN[column],
+            id=self._id(kind, row, column),
+            undo=flag_of(row, "undo"),
+        )
+        return [_event(self._time(row, "time"), hide=hide)]
+
     # --- columns ---------------------------------------------------------------------------------------
 
     def _save(self, id_: int, board: int, user: int, pin: _Pin, time_ms: int) -> event_pb2.Event:
@@ -196,21 +253,12 @@ class RowReader:
         return _event(time_ms, save_pin=save)
 
     def _target(self, row: Row) -> event_pb2.FollowTarget:
-        given = [
-            column for column in ("board", "followed_user", "interest") if row.get(column) not in (None, "")
-        ]
-        if len(given) != 1:
-            raise RowFault(
-                f"{' and '.join(given) or 'none'} of board, followed_user, interest is given; give one"
-            )
-        (column,) = given
+        column = one_of(row, "board", "followed_user", "interest")
         kind = "user" if column == "followed_user" else column
         return event_pb2.FollowTarget(**{kind: self._id(kind, row, column)})
 
-    def _interests(self, row: Row) -> tuple[int, ...]:
-        return tuple(
-            self.names.id_of("interest", name, column="interests") for name in _list(row, "interests")
-        )
+    def _interests(self, row: Row, column: str = "interests") -> tuple[int, ...]:
+        return tuple(self.names.id_of("interest", name, column=column) for name in list_of(row, column))
 
     def _features(self, row: Row, data: type_pb2.Pin, pin: _Pin) -> Sequence[float]:
         """The feature row: columns of the file by name, else what follows from the pin, else the default."""
@@ -229,7 +277,7 @@ class RowReader:
                 f"it declares {', '.join(self.pin_schema.features)}"
             )
         return [
-            _number(given, name, least=-math.inf, most=math.inf, default=derived.get(name, default))
+            number_of(given, name, least=-math.inf, most=math.inf, default=derived.get(name, default))
             for name, default in zip(self.pin_schema.features, self.pin_schema.defaults, strict=True)
         ]
 
@@ -247,30 +295,22 @@ class RowReader:
         return self.names.id_of(kind, written, column=column)
 
     def _time(self, row: Row, column: str) -> int:
-        written = row.get(column)
-        if written is None or written == "":
-            return self.now_ms
-        if isinstance(written, int) or (isinstance(written, str) and written.isdecimal()):
-            return int(written)
-        try:
-            parsed = datetime.fromisoformat(str(written))
-        except ValueError as fault:
-            raise RowFault(
-                f"{column} is {written!r}; write milliseconds since 1970 or ISO 8601 (2026-03-01T12:00:00Z)"
-            ) from fault
-        return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)
+        return time_of(row, column, default_ms=self.now_ms)
 
 
 _READERS: Final[Mapping[str, Callable[[RowReader, Row], list[event_pb2.Event]]]] = {
     "user": RowReader.user,
+    "interest": RowReader.interest,
     "board": RowReader.board,
     "follow": RowReader.follow,
     "unfollow": RowReader.unfollow,
     "pin": RowReader.pin,
+    "put-pin-interests": RowReader.put_pin_interests,
     "save": RowReader.save,
     "remove": RowReader.remove,
     "action": RowReader.action,
     "impressions": RowReader.impressions,
+    "hide": RowReader.hide,
 }
 KINDS: Final = tuple(_READERS)
 
@@ -279,35 +319,12 @@ def _event(time_ms: int, **body: Any) -> event_pb2.Event:
     return event_pb2.Event(time_ms=time_ms, **body)
 
 
-def _text(row: Row, column: str) -> str:
-    written = row.get(column)
-    if written is None:
-        return ""
-    if not isinstance(written, str | int | float):
-        raise RowFault(f"{column} is {written!r}; it must be text")
-    return str(written)
-
-
-def _list(row: Row, column: str) -> list[Any]:
-    """A JSON list, or text with `;` between the items (CSV)."""
-    written = row.get(column)
-    if written is None or written == "":
-        return []
-    if isinstance(written, str):
-        return [part.strip() for part in written.split(";") if part.strip()]
-    if isinstance(written, list):
-        return written
-    raise RowFault(f"{column} is {written!r}; it must be a list, or text with ; between the items")
-
-
-def _number(row: Row, column: str, *, least: float, most: float, default: float) -> float:
-    written = row.get(column)
-    if written is None or written == "":
-        return default
-    try:
-        number = float(written)
-    except (TypeError, ValueError) as fault:
-        raise RowFault(f"{column} is {written!r}; it must be a number") from fault
-    if not least <= number <= most or not math.isfinite(number):
-        raise RowFault(f"{column} is {written}; it must be a finite number of {least} to {most}")
-    return number
+def _put_interests(id_: int, pin: _Pin, weights: Sequence[float]) -> event_pb2.PutPinInterests:
+    return event_pb2.PutPinInterests(
+        pin=id_,
+        interests=pin.interests,
+        # Left out they are all 1: most are.
+        weights=weights if min(weights, default=1.0) < 1.0 else (),
+        quality=pin.quality,
+        created_ms=pin.created_ms,
+    )

@@ -71,7 +71,7 @@ def test_the_same_id_in_two_partitions_is_two_records(bench: Bench) -> None:
     [
         (record(2, key=POISON_KEY), "the key is poison"),
         (b"\xff\xff\xff", "the bytes are not a Record"),
-        (record(2, version=3), "newer than 2"),
+        (record(2, version=4), "newer than 3"),
     ],
     ids=["refused by the view", "not a record", "of a newer writer"],
 )
