@@ -20,14 +20,13 @@ from services.scorpion.slab import warm as warm_slab
 
 def build(config: ScorpionConfig, host: Host) -> Leaf:
     """Scorpion in its surroundings. Raises ConfigFaults when the feature list is not in order."""
-    features = load_feature_list(config.features_path)
+    features = load_feature_list(config.features_path, factors_dir=config.factors_dir)
     metrics = ScorpionMetrics(host.registry)
-    stores = StaticStores(
-        features, host.router, threads=config.process.threads, metrics=metrics, log=host.log
-    )
+    threads = config.process.threads
+    stores = StaticStores(features, host.router, threads=threads, metrics=metrics, log=host.log)
     caches = caches_of(features, config, clock=host.clock, metrics=metrics)
-    fetch_time = FetchTime(share=config.fetch_share, most_s=config.fetch_ms_max / 1000)
-    scorer = Scorer(features, caches, stores, fetch_time=fetch_time, clock=host.clock, metrics=metrics)
+    time = FetchTime(share=config.fetch_share, most_s=config.fetch_ms_max / 1000)
+    scorer = Scorer(features, caches, stores, fetch_time=time, clock=host.clock, metrics=metrics)
     models = ModelDirectory(
         config.models_dir,
         features,
@@ -46,6 +45,7 @@ def build(config: ScorpionConfig, host: Host) -> Leaf:
         warm_forest()
         watch.start()
         aside.start()
+        stores.start()
 
     def close() -> None:
         watch.stop()

@@ -25,9 +25,11 @@ from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.packed import pack_u64, unpack_f16, unpack_f32, unpack_u8, unpack_u64
 from services.chassis.errors import CorruptValue, FeedmeshError, NotFound
 from services.chassis.rpc.method import Method
+from services.chassis.shards.map import Host
 from services.chassis.shards.router import Router
 from services.chassis.shards.routing import HostAnswer
 from services.scorpion.features import FeatureList, FetchedRows, RowColumns, RowKind, StaticRows
+from services.scorpion.first_contact import FirstContact
 from services.scorpion.metrics import ScorpionMetrics
 
 ROCKSTORE: Final = "rockstore"
@@ -42,6 +44,11 @@ GET_SCHEMA = Method(
     "/feedmesh.rockstore.v1.RockstoreService/GetSchema",
     rockstore_pb2.GetSchemaRequest,
     rockstore_pb2.GetSchemaResponse,
+)
+LIST_COUNTERS = Method(
+    "/feedmesh.counter.v1.CounterService/ListCounters",
+    counter_pb2.ListCountersRequest,
+    counter_pb2.ListCountersResponse,
 )
 GET_COUNTS = Method(
     "/feedmesh.counter.v1.CounterService/GetCounts",
@@ -83,6 +90,7 @@ class StaticStores:
         self._layouts: dict[tuple[RowKind, int], _Layout] = {}
         self._lacking: dict[RowKind, int] = {}
         self._said: set[tuple[str, str]] = set()
+        self._contact = FirstContact(self.meet)
         # The router blocks, and two stores are asked at once: one thread beside each call's own.
         self._beside = ThreadPoolExecutor(threads, thread_name_prefix="counts")
 
@@ -104,8 +112,44 @@ class StaticStores:
         rows = self._features.static_rows(values, row_ids, counts)
         return FetchedRows(rows, rows_answered & counts_answered)
 
+    def meet(self, timeout_s: float) -> bool:
+        """Connect to every host of the stores that features read, and read the schemas of rows; whether all
+        answered. Never raises, and counts no failure: a store that is not there yet has failed nobody."""
+        deadline = time.monotonic() + timeout_s
+        kinds = [each for each in self._features.kinds if each.columns or each.id_columns]
+        met = [self._meet_rows(each, deadline) for each in kinds]
+        if self._features.counters:
+            asked = counter_pb2.ListCountersRequest()
+            met.append(
+                all(answer.error is None for answer in self._met(COUNTER, LIST_COUNTERS, asked, deadline))
+            )
+        return all(met)
+
+    def _meet_rows(self, columns: RowColumns, deadline: float) -> bool:
+        met = True
+        request = rockstore_pb2.GetSchemaRequest(kind=_OBJECT_KINDS[columns.kind])
+        for answer in self._met(ROCKSTORE, GET_SCHEMA, request, deadline):
+            if answer.response is not None:
+                read = self._read_schema(columns, answer.response)
+                self._layouts[columns.kind, read.version] = read
+            else:
+                # A kind without rows is one that was met, too.
+                met = met and isinstance(answer.error, NotFound)
+        return met
+
+    def _met(self, store: str, method: Any, request: Any, deadline: float) -> list[HostAnswer[Any]]:
+        try:
+            return self._router.call_all(store, method, lambda _: request, deadline - time.monotonic())
+        except FeedmeshError as fault:
+            return [HostAnswer(Host(store, "", ()), np.empty(0, np.intp), None, fault)]
+
+    def start(self) -> None:
+        """Meet the stores, beside serving; returns at once."""
+        self._contact.start()
+
     def close(self) -> None:
         """Let the calls in flight end, and begin no more."""
+        self._contact.stop()
         self._beside.shutdown()
 
     def _rows(

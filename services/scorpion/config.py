@@ -74,6 +74,10 @@ class ScorpionConfig:
     features_path: Path = Path("deploy/config/features.toml")
     """The declared list of features; training must be given the same file."""
 
+    factors_dir: Path = Path("feedmesh-factors")
+    """Directory of item factors, by name and version, as `factors.*` features name them. What the list names
+    must be there when the process starts; training must be given the same folder."""
+
     models_dir: Path = Path("feedmesh-models")
     """Directory of model versions and of the pointer `serving`; made when absent, and watched."""
 
@@ -105,6 +109,9 @@ class ScorpionConfig:
 
     candidates_max: int = Field(default=5_000, ge=1, le=5_000)
     """Candidates of one Score."""
+
+    columns_max: int = Field(default=16, ge=0, le=256)
+    """Further columns of the candidates in one Score."""
 
     signals_max: int = Field(default=64, ge=0)
     """Signals of one Score."""

@@ -44,6 +44,7 @@ class Source(StrEnum):
     CANDIDATE = "candidate"
     CONTEXT = "context"
     SIGNAL = "signal"
+    FACTORS = "factors"
 
     @property
     def row_kind(self) -> RowKind | None:
@@ -94,6 +95,15 @@ class ValueType(StrEnum):
     """An integer code from 0 on: the trees split it into sets of codes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """Item factors, and the signal whose pins make the user in their space."""
+
+    of: str
+    version: str
+    signal: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """One declared feature. `feature_file.py` checks what is declared; this trusts it."""
@@ -101,7 +111,7 @@ class Feature:
     name: str
     source: Source
     of: str
-    """Column, counter or signal; the numerator of a ratio."""
+    """Column, counter, signal or factors; the numerator of a ratio."""
     per: str = ""
     """The denominator of a ratio."""
     smoothing: float = 0.0
@@ -119,6 +129,10 @@ class Feature:
     """Stands for a missing, NaN or infinite value, before the transform; of a category, −1 is a model's
     own "missing"."""
     type: ValueType = ValueType.FLOAT
+    version: str = ""
+    """Of factors: which version. A part of the meaning: numbers of two versions are not comparable."""
+    signal: str = ""
+    """Of factors: the signal that is folded in."""
 
     def digest(self) -> str:
         """Changes whenever the feature means something else; a model's card holds it for each feature."""
@@ -140,12 +154,19 @@ class Feature:
         return self.default
 
     @property
+    def folding(self) -> Folding:
+        """Of a feature of factors: what is folded into what."""
+        return Folding(of=self.of, version=self.version, signal=self.signal)
+
+    @property
     def origin(self) -> str:
         """Where it comes from, much as it is written: `pin.quality`, `ratio saves/impressions`."""
+        if self.source is Source.FACTORS:
+            return f"{self.source}.{self.of} {self.version}"
         if self.source is Source.RATIO:
             return f"ratio {self.of}/{self.per}"
         return f"{self.source}.{self.of}"
 
 
-_LATER_FIELDS: Final = frozenset({"type"})
+_LATER_FIELDS: Final = frozenset({"type", "version", "signal"})
 """Fields that came after the first models were trained."""

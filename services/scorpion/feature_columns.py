@@ -5,12 +5,16 @@ Nothing here computes. Unknown is NaN in floats, 0 in ids and times; an empty co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.scorpion.declared_feature import RowKind
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Candidates:
     boards: NDArray[np.uint64] = field(default_factory=_no_ids)
     owners: NDArray[np.uint64] = field(default_factory=_no_ids)
     affinities: NDArray[np.float32] = field(default_factory=_no_floats)
+    columns: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Further columns by name; NaN: unknown. One that is not there is unknown for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +107,18 @@ class Computed:
     def defaulted(self) -> NDArray[np.int64]:
         """How often each feature was defaulted: int64 (feature,)."""
         return np.asarray(self.missing.sum(axis=0, dtype=np.int64))
+
+
+def read_only(array: NDArray[T], dtype: type[T]) -> NDArray[T]:
+    """The array as the dtype and layout that the kernels are compiled for, read-only; copied if it must be.
+
+    Columns of a message are read-only, and one that may be written is another type to numba: it would compile
+    for seconds in a request.
+    """
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        array = np.array(array, dtype=dtype, order="C")
+    elif not array.flags.writeable:
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view

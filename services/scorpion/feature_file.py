@@ -22,13 +22,15 @@ from typing import Any, TypeVar
 
 from services.chassis.errors import ConfigFaults
 from services.scorpion.declared_feature import COLUMN_SOURCES
+from services.scorpion.factors import Factors
+from services.scorpion.factors.files import VERSION, BadFactors, versions_of
 from services.scorpion.feature_kernels import CODE_MAX
 from services.scorpion.features import (
-    CANDIDATE_COLUMNS,
     CONTEXT_COLUMNS,
     PIN,
     Feature,
     FeatureList,
+    Folding,
     Reduce,
     Source,
     Transform,
@@ -48,6 +50,7 @@ MISSING_CATEGORY = -1.0
 
 # LightGBM writes names into a text format, in which others have a meaning.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAMED = {"of": "counter", "per": "counter", "signal": "signal of pins", "version": "version of the factors"}
 _KEYS_ALWAYS = {"name", "source", "transform", "default", "type"}
 _SOURCES = ", ".join(f"{source}.*" for source in Source if source is not Source.RATIO)
 # The others are quantities: a set of ages or counts says nothing that a threshold would not say better.
@@ -55,16 +58,40 @@ _CATEGORY_SOURCES = {*COLUMN_SOURCES, Source.CONTEXT}
 _KEYS_OF = {
     Source.RATIO: {"of", "per", "smoothing"},
     Source.SIGNAL: {"match", "reduce", "id"},
+    Source.FACTORS: {"version", "signal"},
 }
 
 
-def load_feature_list(path: Path) -> FeatureList:
-    """The list in the file. Raises ConfigFaults with every fault."""
+def load_feature_list(path: Path, *, factors_dir: Path | None = None) -> FeatureList:
+    """The list in the file; with `factors_dir`, able to compute the features of item factors that lie there.
+
+    Raises ConfigFaults with every fault. Then blocks for as long as reading the factors once takes.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as fault:
         raise ConfigFaults([f"{path}: cannot be read: {fault.strerror} (expected a feature list)"]) from None
-    return parse_feature_list(text, name=str(path))
+    features = parse_feature_list(text, name=str(path))
+    return features if factors_dir is None else with_factors(features, factors_dir, name=str(path))
+
+
+def with_factors(features: FeatureList, factors_dir: Path, *, name: str = "features.toml") -> FeatureList:
+    """The list with the factors that it names. Raises ConfigFaults with all that cannot be used."""
+    opened: dict[Folding, Factors] = {}
+    faults = []
+    for folding in features.foldings:
+        folder = factors_dir / folding.of / folding.version
+        try:
+            opened[folding] = Factors.open(folder)
+        except BadFactors as fault:
+            there = ", ".join(versions_of(factors_dir, folding.of)[-3:]) or "none"
+            faults.append(
+                f"{name}: factors.{folding.of} version {folding.version} cannot be used: {fault.message} "
+                f"(there are {there} in {factors_dir / folding.of}; feedmesh factors build makes one)"
+            )
+    if faults:
+        raise ConfigFaults(faults)
+    return features.with_factors(opened)
 
 
 def parse_feature_list(text: str, *, name: str = "features.toml") -> FeatureList:
@@ -114,11 +141,13 @@ def _feature(table: Mapping[str, Any], faults: list[str]) -> Feature | None:
         name=name,
         source=source,
         of=of,
-        per=_text(table, "per", faults) if source is Source.RATIO else "",
+        per=_text(table, "per", _NAME, faults) if source is Source.RATIO else "",
         smoothing=_number(table, "smoothing", faults) if source is Source.RATIO else 0.0,
         match=match_,
         reduce=reduce,
         signal_id=signal_id,
+        version=_text(table, "version", VERSION, faults) if source is Source.FACTORS else "",
+        signal=_text(table, "signal", _NAME, faults) if source is Source.FACTORS else "",
         transform=transform,
         low=_number(table, "low", faults) if clip else 0.0,
         high=_number(table, "high", faults) if clip else 0.0,
@@ -135,15 +164,14 @@ def _feature(table: Mapping[str, Any], faults: list[str]) -> Feature | None:
 def _source(table: Mapping[str, Any], faults: list[str]) -> tuple[Source | None, str]:
     text = table.get("source")
     kind, _, of = text.partition(".") if isinstance(text, str) else ("", "", "")
-    columns = {Source.CANDIDATE: CANDIDATE_COLUMNS, Source.CONTEXT: CONTEXT_COLUMNS}
     if text == Source.RATIO:
-        return Source.RATIO, _text(table, "of", faults)
+        return Source.RATIO, _text(table, "of", _NAME, faults)
     if kind not in set(Source) or kind == Source.RATIO or not _NAME.fullmatch(of):
         faults.append(f"source = {text!r} must be one of {_SOURCES} or ratio")
         return None, ""
     source = Source(kind)
-    if source in columns and of not in columns[source]:
-        faults.append(f"source = {text!r} must be one of {', '.join(f'{kind}.{c}' for c in columns[source])}")
+    if source is Source.CONTEXT and of not in CONTEXT_COLUMNS:
+        faults.append(f"source = {text!r} must be one of {', '.join(f'{kind}.{c}' for c in CONTEXT_COLUMNS)}")
         return None, ""
     return source, of
 
@@ -199,10 +227,10 @@ def _number(table: Mapping[str, Any], key: str, faults: list[str], *, absent: fl
     return float(value)
 
 
-def _text(table: Mapping[str, Any], key: str, faults: list[str]) -> str:
+def _text(table: Mapping[str, Any], key: str, pattern: re.Pattern[str], faults: list[str]) -> str:
     value = table.get(key)
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        faults.append(f"{key} = {value!r} must be the name of a counter")
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        faults.append(f"{key} = {value!r} must be the name of a {_NAMED[key]}")
         return ""
     return value
 

@@ -27,6 +27,8 @@ CODE_COLUMNS = 5
 COLUMN, RATIO = range(2)
 # Sources of a request's features. A: a signal; B up to C: which of `matches` are looked up in it.
 LIGHT_SCORE, AGE_HOURS, AFFINITY, HOUR_OF_WEEK, SIGNAL_SUM, SIGNAL_MAX, SIGNAL_ANY, SIGNAL_ID = range(8)
+# A: a line of `further`.
+FURTHER = 8
 
 IDENTITY, LOG1P, CLIP, CODE = range(4)
 """CODE is that of categories: a whole number from 0 on, anything else is missing."""
@@ -75,6 +77,7 @@ def request_features(
     light_scores: Any,
     saved_at: Any,
     affinities: Any,
+    further: Any,
     now_ms: Any,
     signal_ids: Any,
     signal_values: Any,
@@ -90,6 +93,7 @@ def request_features(
     is in seconds, 0 where unknown; a save in the future (skewed clocks) has an age of 0.
     Signals lie one behind the other in `signal_ids` and `signal_values`; each begins where the one before it
     ends, and a negative end says that it was not sent and has no place. `fixed_ids` is uint64 (feature,).
+    `further` is float32 (column, row), NaN where unknown.
     """
     rows = ids.shape[1]
     out = np.empty((rows, codes.shape[0]), dtype=np.float32)
@@ -113,6 +117,8 @@ def request_features(
             _copy(affinities, column)
         elif source == AGE_HOURS:
             _ages(saved_at, now_ms, column)
+        elif source == FURTHER:
+            column[:] = further[a]
         elif signal_ends[a] < 0:
             column[:] = np.nan
         elif source == SIGNAL_ID:

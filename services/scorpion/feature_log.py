@@ -79,6 +79,8 @@ class Served:
     feed: str
     request_id: str
     served_ms: int
+    arms: tuple[str, ...] = ()
+    """Arms of the experiments that the page was made under, `experiment=arm` each."""
 
 
 @dataclass(slots=True)
@@ -254,7 +256,11 @@ def served_rows(
     count = rows.pins.size
 
     def same(value: object) -> NDArray[np.object_]:
-        return np.full(count, value, np.object_)
+        column = np.empty(count, np.object_)
+        # One by one: numpy would take a tuple for values of its own.
+        for row in range(count):
+            column[row] = value
+        return column
 
     return LoggedRows(
         served_ms=np.full(count, served.served_ms, np.int64),
@@ -271,6 +277,7 @@ def served_rows(
         saved_at=rows.saved_at if rows.saved_at.size else np.zeros(count, np.uint32),
         light_scores=rows.light_scores if rows.light_scores.size else np.full(count, np.nan, np.float32),
         scores=rows.scores,
+        arms=same(served.arms),
         features=rows.features,
         names=names,
         digests=digests,

@@ -36,7 +36,8 @@ SUFFIX: Final = ".parquet"
 _UNFINISHED_MS: Final = 600_000
 """Writing a file takes less than a second; one that is still unfinished after this long never will be."""
 _META: Final = b"feedmesh.feature_log"
-_TEXT: Final = ("request_ids", "feeds", "models")
+_ARMS: Final = "arms"
+"""Column of lists. Files of the versions before it lack it: nobody was in an experiment then."""
 
 # Field of LoggedRows → column of the file, and its type where it is a number.
 _COLUMNS: Final[Mapping[str, tuple[str, type[np.generic]]]] = {
@@ -55,6 +56,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, type[np.generic]]]] = {
     "light_scores": ("light_score", np.float32),
     "scores": ("score", np.float32),
 }
+_DICTIONARIES: Final = ["request_id", "feed", "model", "arms.list.element"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class LoggedRows:
     """NaN: unknown."""
     scores: NDArray[np.float32]
     """Raw score of the model."""
+    arms: NDArray[np.object_]
+    """tuple of str: the experiments' arms of the request, `experiment=arm` each, in order of names."""
     features: NDArray[np.float32]
     """(row, feature), C-contiguous: what the model was given, in the order of `names`."""
     names: tuple[str, ...]
@@ -110,7 +114,7 @@ def write_rows(path: Path, parts: Sequence[LoggedRows]) -> int:
     beside = path.with_name(f".{path.name}")
     try:
         with beside.open("wb") as file:
-            pq.write_table(table, file, compression="zstd", use_dictionary=["request_id", "feed", "model"])
+            pq.write_table(table, file, compression="zstd", use_dictionary=_DICTIONARIES)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -181,6 +185,8 @@ def _table(parts: Sequence[LoggedRows]) -> pa.Table:
             arrays[column] = pa.array(values, pa.string())
         else:
             arrays[column] = pa.array(values, pa.string()).dictionary_encode()
+    arms = np.concatenate([part.arms for part in parts])
+    arrays[_ARMS] = pa.array(arms, pa.list_(pa.string()))
     flat = np.concatenate([part.features for part in parts]).astype(np.float32, copy=False)
     arrays["features"] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), len(first.names))
     return pa.table(arrays).replace_schema_metadata({_META: _meta(first)})
@@ -235,11 +241,24 @@ def _rows(table: pa.Table, meta: Mapping[str, Any]) -> LoggedRows:
     for field, (column, dtype) in _COLUMNS.items():
         # A copy that owns its memory: Arrow's own arrays are read-only, another type to numba.
         columns[field] = np.array(table.column(column).to_numpy(), dtype=dtype)
+    columns["arms"] = _arms(table)
     names = tuple(meta["names"])
     flat = [chunk.flatten().to_numpy() for chunk in table.column("features").chunks]
     features = np.concatenate(flat) if flat else np.empty(0, np.float32)
     columns["features"] = np.array(features, np.float32).reshape(table.num_rows, len(names))
     return LoggedRows(**columns, names=names, digests=meta["digests"])
+
+
+def _arms(table: pa.Table) -> NDArray[np.object_]:
+    """The lists as tuples; empty for a file that has none."""
+    arms = np.empty(table.num_rows, np.object_)
+    lists = table.column(_ARMS).to_pylist() if _ARMS in table.column_names else [()] * table.num_rows
+    # A page's rows have the same arms: kept once, not a tuple for each row.
+    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for row, names in enumerate(lists):
+        one = tuple(names)
+        arms[row] = kept.setdefault(one, one)
+    return arms
 
 
 def _sliced(rows: LoggedRows, start: int) -> LoggedRows:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.scorpion import feature_kernels as kernels
-from services.scorpion.declared_feature import PIN, Feature, Reduce, Source, Transform, ValueType
+from services.scorpion.declared_feature import PIN, Feature, Folding, Reduce, Source, Transform, ValueType
 from services.scorpion.feature_columns import RowColumns
 
 CANDIDATE_COLUMNS: Final = {
@@ -22,6 +22,7 @@ CANDIDATE_COLUMNS: Final = {
     "age_hours": kernels.AGE_HOURS,
     "affinity": kernels.AFFINITY,
 }
+"""Columns that have a field of their own in a request; any other name is one of its further columns."""
 CONTEXT_COLUMNS: Final = {"hour_of_week": kernels.HOUR_OF_WEEK}
 _TRANSFORMS: Final = {
     Transform.IDENTITY: kernels.IDENTITY,
@@ -72,7 +73,12 @@ def row_plan(features: Sequence[Feature], columns: RowColumns) -> Plan:
 
 
 def request_plan(
-    features: Sequence[Feature], *, signals: Sequence[str], id_columns: Sequence[str]
+    features: Sequence[Feature],
+    *,
+    signals: Sequence[str],
+    id_columns: Sequence[str],
+    candidate_columns: Sequence[str],
+    foldings: Sequence[Folding],
 ) -> RequestPlan:
     """The plan of the features that belong to the request."""
     codes = np.zeros((len(features), kernels.CODE_COLUMNS), dtype=np.int64)
@@ -81,8 +87,13 @@ def request_plan(
     ranges: dict[tuple[str, ...], tuple[int, int]] = {}
     for line, feature in enumerate(features):
         codes[line, kernels.TRANSFORM] = _transform(feature)
-        if feature.source is Source.CANDIDATE:
+        if feature.source is Source.CANDIDATE and feature.of in CANDIDATE_COLUMNS:
             codes[line, kernels.SOURCE] = CANDIDATE_COLUMNS[feature.of]
+        elif feature.source is Source.CANDIDATE:
+            codes[line, :2] = (kernels.FURTHER, candidate_columns.index(feature.of))
+        elif feature.source is Source.FACTORS:
+            place = len(candidate_columns) + foldings.index(feature.folding)
+            codes[line, :2] = (kernels.FURTHER, place)
         elif feature.source is Source.CONTEXT:
             codes[line, kernels.SOURCE] = CONTEXT_COLUMNS[feature.of]
         else:

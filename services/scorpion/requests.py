@@ -6,6 +6,8 @@ limits.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,13 +25,17 @@ from services.chassis.columns.packed import (
 from services.chassis.errors import BadRequest, InvalidColumns, InvalidId, LimitExceeded
 from services.scorpion.config import ScorpionConfig
 from services.scorpion.feature_log import Served
-from services.scorpion.features import Candidates, Signal
+from services.scorpion.features import CANDIDATE_COLUMNS, Candidates, Signal
 from services.scorpion.scorer import Query
 
 EXPLAINED_MAX = 250
 """Candidates of one Explain: the largest page."""
 
+ARMS_MAX = 64
+"""Arms of one page: they stand in every row of the feature log."""
+
 _TEXT_MAX = 128
+_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _INT64_MAX_MS = 1 << 53
 """Times beyond are of no calendar, and would lose milliseconds as floats."""
 
@@ -71,6 +77,7 @@ def served_rows(request: scorpion_pb2.LogServedRequest, limits: ScorpionConfig) 
             raise LimitExceeded(
                 f"{name} has {len(text)} characters: send {_TEXT_MAX} at most", limit=_TEXT_MAX
             )
+    _check_arms(request.arms)
     return Served(
         log_id=request.log_id,
         user=request.user,
@@ -79,7 +86,18 @@ def served_rows(request: scorpion_pb2.LogServedRequest, limits: ScorpionConfig) 
         feed=request.feed,
         request_id=request.request_id,
         served_ms=request.served_ms,
+        arms=tuple(request.arms),
     )
+
+
+def _check_arms(arms: Sequence[str]) -> None:
+    if len(arms) > ARMS_MAX:
+        raise LimitExceeded(f"{len(arms)} arms: send {ARMS_MAX} at most", limit=ARMS_MAX)
+    for arm in arms:
+        if len(arm) > _TEXT_MAX:
+            raise LimitExceeded(
+                f"arm {arm[:20]!r}… has {len(arm)} characters: send {_TEXT_MAX} at most", limit=_TEXT_MAX
+            )
 
 
 def _candidates(request: scorpion_pb2.ScoreRequest, limits: ScorpionConfig) -> Candidates:
@@ -98,6 +116,7 @@ def _candidates(request: scorpion_pb2.ScoreRequest, limits: ScorpionConfig) -> C
         boards=unpack_u64(request.boards_u64, "boards_u64"),
         owners=unpack_u64(request.owners_u64, "owners_u64"),
         affinities=_finite(unpack_f32(request.affinities_f32, "affinities_f32"), "affinities_f32"),
+        columns=_further(request, pins.size, limits),
     )
     if candidates.affinities.size and candidates.affinities.min() < 0:
         raise InvalidColumns("affinities_f32 holds a negative affinity", field="affinities_f32")
@@ -110,6 +129,38 @@ def _candidates(request: scorpion_pb2.ScoreRequest, limits: ScorpionConfig) -> C
     }
     check_equal_lengths(pins_u64=pins, **{name: c for name, c in columns.items() if c.size})
     return candidates
+
+
+def _further(
+    request: scorpion_pb2.ScoreRequest, candidate_count: int, limits: ScorpionConfig
+) -> dict[str, NDArray[np.float32]]:
+    """Further columns by name. NaN is unknown there, as these have no other way to say so."""
+    if len(request.columns) > limits.columns_max:
+        raise LimitExceeded(
+            f"{len(request.columns)} columns: send {limits.columns_max} at most", limit=limits.columns_max
+        )
+    columns: dict[str, NDArray[np.float32]] = {}
+    for sent in request.columns:
+        name = f"column {sent.name!r}"
+        if not _COLUMN_NAME.fullmatch(sent.name):
+            raise BadRequest(f"{name}: a name is lower-case letters, digits and _, at most 64")
+        if sent.name in CANDIDATE_COLUMNS:
+            raise BadRequest(f"{name} has a field of its own in the request: send it there")
+        if sent.name in columns:
+            raise BadRequest(f"{name} is there twice: send each column once")
+        values = unpack_f32(sent.values_f32, f"{name}: values_f32")
+        if values.size != candidate_count:
+            raise InvalidColumns(
+                f"{name} has {values.size} values for {candidate_count} candidates", field=sent.name
+            )
+        if np.isinf(values).any():
+            row = int(np.argmax(np.isinf(values)))
+            raise InvalidColumns(
+                f"{name} has {values[row]} in row {row}: send finite numbers, or NaN where unknown",
+                field=sent.name,
+            )
+        columns[sent.name] = values
+    return columns
 
 
 def _signals(request: scorpion_pb2.ScoreRequest, limits: ScorpionConfig) -> dict[str, Signal]:

@@ -85,6 +85,16 @@ source = "candidate.affinity"
 default = 1.0
 
 [[feature]]
+name = "visits"
+source = "candidate.visits"
+transform = "log1p"
+
+[[feature]]
+name = "nearness"
+source = "candidate.nearness"
+default = -3.0
+
+[[feature]]
 name = "hour"
 source = "context.hour_of_week"
 type = "category"
@@ -185,6 +195,7 @@ def requests(draw: st.DrawFn) -> Request:
         ids(known(count)),
         ids(known(count)),
         floats(known(count)),
+        {name: floats(count) for name in ("visits", "nearness", "unread") if draw(st.booleans())},
     )
     signals = {}
     for name in ("interest", "weight", "seen", "actions"):

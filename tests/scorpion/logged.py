@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.scorpion.feature_log_files import LoggedRows
 from services.scorpion.feature_stash import StashedRequest
@@ -33,10 +34,19 @@ def logged(
         saved_at=rng.integers(0, 2**32, count).astype(np.uint32),
         light_scores=rng.random(count).astype(np.float32),
         scores=rng.normal(size=count).astype(np.float32),
+        arms=same_arms(count, ("feed=treated", f"walk={first_pin}")),
         features=rng.normal(size=(count, len(names))).astype(np.float32),
         names=names,
         digests={name: f"{name}-digest" for name in names},
     )
+
+
+def same_arms(count: int, arms: tuple[str, ...]) -> NDArray[np.object_]:
+    """The same arms in every row."""
+    column = np.empty(count, np.object_)
+    for row in range(count):
+        column[row] = arms
+    return column
 
 
 def stashed(pins: list[int], *, user: int = 7, bare: bool = False) -> StashedRequest:

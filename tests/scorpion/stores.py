@@ -54,6 +54,8 @@ class Rockstore(rockstore_pb2_grpc.RockstoreServiceServicer):
         self, request: rockstore_pb2.GetSchemaRequest, context: grpc.ServicerContext
     ) -> rockstore_pb2.GetSchemaResponse:
         self.schemas_asked += 1
+        if self.broken:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "broken")
         return rockstore_pb2.GetSchemaResponse(
             schema_version=self.version,
             features=self.features,
@@ -92,7 +94,7 @@ class Counter(counter_pb2_grpc.CounterServiceServicer):
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "Scorpion asks for counts only")
 
     def ListCounters(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "Scorpion asks for counts only")
+        return counter_pb2.ListCountersResponse()
 
 
 @contextmanager

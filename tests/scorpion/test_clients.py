@@ -25,6 +25,7 @@ from services.chassis.shards.watch import ShardMapMetrics, WatchedShardMap
 from services.scorpion.clients import StaticStores
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.features import FeatureList, FetchedRows, RowKind
+from services.scorpion.first_contact import FirstContact
 from services.scorpion.metrics import ScorpionMetrics
 from tests.scorpion.kind_stores import KindsRockstore, declaring
 from tests.scorpion.stores import Counter, Rockstore, served
@@ -275,3 +276,38 @@ def test_two_versions_during_a_roll_out_are_each_read_as_they_are(metrics: Scorp
     assert first.answered.all()
     assert second.answered.all()
     np.testing.assert_array_equal(second.rows.values[[0, 2]], [[4, 30], [5, 2]])
+
+
+def test_stores_are_met_once_and_the_first_fetch_asks_for_no_schema(world: World) -> None:
+    assert world.stores.meet(AMPLE_S)
+    assert [store.schemas_asked for store in world.rockstores] == [1, 1]
+    assert world.fetch().answered.all()
+    assert [store.schemas_asked for store in world.rockstores] == [1, 1]
+
+
+def test_store_that_is_away_is_not_met_and_has_failed_nobody(
+    features: FeatureList, metrics: ScorpionMetrics
+) -> None:
+    with asking([Rockstore(ROWS), Rockstore(ROWS)], features, metrics) as world:
+        world.rockstores[0].broken = True
+        assert not world.stores.meet(AMPLE_S)
+        assert world.failures("rockstore") == 0
+        world.rockstores[0].broken = False
+        assert world.stores.meet(AMPLE_S)
+
+
+def test_contact_is_sought_until_everybody_is_met() -> None:
+    tries: list[float] = []
+    met = threading.Event()
+
+    def meet(timeout_s: float) -> bool:
+        tries.append(timeout_s)
+        if len(tries) == 3:
+            met.set()
+        return len(tries) == 3
+
+    contact = FirstContact(meet)
+    contact.start()
+    assert met.wait(AMPLE_S)
+    contact.stop()
+    assert len(tries) == 3

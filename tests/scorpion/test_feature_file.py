@@ -19,7 +19,8 @@ SIGNAL = 'name = "x"\nsource = "signal.s"\n'
     ("lines", "fault"),
     [
         pytest.param('name = "x"\nsource = "pins.q"', "pins.q", id="unknown source"),
-        pytest.param('name = "x"\nsource = "candidate.height"', "candidate.light_score", id="unknown column"),
+        pytest.param('name = "x"\nsource = "candidate.Visits"', "candidate.*", id="no name of a column"),
+        pytest.param('name = "x"\nsource = "context.day"', "context.hour_of_week", id="unknown context"),
         pytest.param('name = "X y"\nsource = "pin.q"', "'X y'", id="name that a model file cannot hold"),
         pytest.param(PIN + "log = true", "log is not known", id="unknown key"),
         pytest.param(PIN + "default = nan", "default = nan", id="default of NaN"),

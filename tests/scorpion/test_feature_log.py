@@ -212,6 +212,7 @@ def test_what_was_served_goes_from_the_stash_to_the_log_with_its_positions(tmp_p
         feed="following",
         request_id="abc",
         served_ms=1_000,
+        arms=("feed=treated", "walk=long"),
     )
     assert bench.log.log_served(served, stash, names=NAMES, digests=DIGESTS) == 2
     assert bench.log.log_served(served, stash, names=NAMES, digests=DIGESTS) == 0
@@ -222,6 +223,7 @@ def test_what_was_served_goes_from_the_stash_to_the_log_with_its_positions(tmp_p
     assert read.features.tolist() == [[30, 60, 90], [10, 20, 30]]
     assert read.scores.tolist() == [7.5, 2.5]
     assert (read.models[0], read.feeds[0], read.request_ids[0]) == ("fake", "following", "abc")
+    assert read.arms.tolist() == [("feed=treated", "walk=long")] * 2
     assert (read.served_ms[0], read.now_ms[0], read.log_ids[0], read.users[0]) == (1_000, 900, 77, 7)
     assert bench.loop.value("feature_log_absent_total") == 1 + 3
 
@@ -236,6 +238,7 @@ def test_what_was_unknown_is_logged_as_unknown(tmp_path: Path) -> None:
     (read,) = read_feature_log(tmp_path)
     assert (read.boards[0], read.owners[0], read.saved_at[0]) == (0, 0, 0)
     assert np.isnan(read.light_scores[0])
+    assert read.arms.tolist() == [()]
 
 
 @pytest.mark.mesh

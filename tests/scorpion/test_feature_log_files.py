@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from services.scorpion.feature_log_files import (
     remove_unfinished,
     write_rows,
 )
-from tests.scorpion.logged import NAMES, assert_same, logged
+from tests.scorpion.logged import NAMES, assert_same, logged, same_arms
 
 
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -61,6 +63,23 @@ def test_rows_of_a_time_are_read(tmp_path: Path, from_ms: int, until_ms: int, pi
     write_rows(tmp_path / "1.parquet", pages)
     read = read_feature_log(tmp_path, from_ms=from_ms, until_ms=until_ms)
     assert [pin for rows in read for pin in rows.pins.tolist()] == pins
+
+
+def test_arms_are_a_column_of_lists_that_other_readers_understand(tmp_path: Path) -> None:
+    none = replace(logged(1, first_pin=9), arms=same_arms(1, ()))
+    write_rows(tmp_path / "1.parquet", [logged(2), none])
+    table = pq.read_table(tmp_path / "1.parquet", columns=["arms"])
+    assert table.schema.field("arms").type == pa.list_(pa.string())
+    assert table.column("arms").to_pylist() == [["feed=treated", "walk=1"]] * 2 + [[]]
+
+
+def test_a_file_that_was_written_before_there_were_arms_has_none(tmp_path: Path) -> None:
+    write_rows(tmp_path / "1.parquet", [logged(3)])
+    pq.write_table(pq.read_table(tmp_path / "1.parquet").drop_columns(["arms"]), tmp_path / "1.parquet")
+    write_rows(tmp_path / "2.parquet", [logged(1, first_pin=4)])
+    (read,) = read_feature_log(tmp_path)
+    assert read.arms.tolist() == [(), (), (), ("feed=treated", "walk=4")]
+    assert read.pins.tolist() == [1, 2, 3, 4]
 
 
 def test_rows_of_different_feature_lists_are_never_mixed(tmp_path: Path) -> None:

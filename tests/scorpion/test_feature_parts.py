@@ -120,8 +120,9 @@ def of_candidate(request: Request, name: str, row: int) -> float:
         saved_s = int(candidates.saved_at[row]) if candidates.saved_at.size else 0
         hours = max(request.now_ms - saved_s * 1000, 0) / 3_600_000
         return float(np.float32(hours)) if saved_s else MISSING
-    column = candidates.light_scores if name == "light_score" else candidates.affinities
-    return float(column[row]) if column.size else MISSING
+    fields = {"light_score": candidates.light_scores, "affinity": candidates.affinities}
+    column = fields[name] if name in fields else candidates.columns.get(name)
+    return float(column[row]) if column is not None and column.size else MISSING
 
 
 def signalled(request: Request, feature: Feature, row: int) -> float:
@@ -262,6 +263,6 @@ def test_a_signal_is_found_by_ids_of_all_sizes(pairs: list[tuple[int, int]], oth
     mine = features.request_features(
         pin_ids, Candidates(asked), {"weight": signal, "seen": Signal(asked[:1], np.ones(1, "f4"))}, now_ms=1
     )
-    column: NDArray[np.float32] = mine.matrix[:, features.request_columns.tolist().index(14)]
-    assert features.names[14] == "board_weight"
+    place = features.names.index("board_weight")
+    column: NDArray[np.float32] = mine.matrix[:, features.request_columns.tolist().index(place)]
     assert column.tolist() == [table.get(id, 0) for id in asked.tolist()]

@@ -84,6 +84,18 @@ def test_unknown_candidate_columns_become_defaults() -> None:
     assert column(one("candidate.affinity", extra="default = 1.0"), candidates=bare) == [1.0]
 
 
+def test_a_further_column_of_the_candidates_is_read_by_its_name() -> None:
+    features = one("candidate.pixie_visits", extra="default = 0.5")
+    assert features.candidate_columns == ("pixie_visits",)
+    sent = Candidates(u64(1, 2, 3), columns={"pixie_visits": f32(7, np.nan, 0), "other": f32(1, 1, 1)})
+    assert column(features, candidates=sent) == [7, 0.5, 0]
+    assert column(features, candidates=Candidates(u64(1))) == [0.5]
+
+
+def test_columns_with_a_field_of_their_own_are_not_further_ones() -> None:
+    assert one("candidate.affinity").candidate_columns == ()
+
+
 def test_hour_of_week_begins_on_monday_midnight_utc() -> None:
     monday = 1_699_833_600_000  # 2023-11-13T00:00:00Z
     features = one("context.hour_of_week")
@@ -217,10 +229,11 @@ def test_category_is_a_whole_number_from_zero_on_or_missing() -> None:
 
 def test_default_list_fits_the_schemas_of_the_stores() -> None:
     features = load_feature_list(DEFAULT_LIST)
-    assert 18 <= len(features.names) <= 22
+    assert 20 <= len(features.names) <= 24
     assert set(features.pin_features) <= {"quality", "description_chars", "interest_count"}
     assert set(features.id_columns) <= {"board", "owner", "interest_0", "interest_1", "interest_2"}
     counters = {"impressions", "served", "closeups", "clicks", "saves", "hides", "popularity"}
     assert set(features.counters) <= counters
     signals = {"interest_weight", "board_weight", "owner_weight", "recent_pins", "actions_7d"}
     assert set(features.signals) <= signals
+    assert set(features.candidate_columns) == {"pixie_visits", "pixie_board_visits"}

@@ -100,6 +100,10 @@ def sound() -> dict[str, Any]:
     }
 
 
+def further(name: str, values: list[float]) -> scorpion_pb2.CandidateColumn:
+    return scorpion_pb2.CandidateColumn(name=name, values_f32=pack_f32(values))
+
+
 def signal(name: str, ids: list[int], values: list[float]) -> scorpion_pb2.UserSignal:
     return scorpion_pb2.UserSignal(name=name, ids_u64=pack_u64(ids), values_f32=pack_f32(values))
 
@@ -205,6 +209,37 @@ def test_explanation_adds_up_to_the_score_and_says_where_features_come_from(
     assert defaulted[:, list(by_name).index("quality")].tolist() == [0, 0, 1]
 
 
+def test_further_columns_reach_the_explanation_and_the_feature_log(world: World) -> None:
+    sent = {
+        **sound(),
+        "columns": [further("pixie_visits", [7.0, float("nan"), 0.0]), further("unread", [1] * 3)],
+    }
+    request = scorpion_pb2.ExplainRequest(request=scorpion_pb2.ScoreRequest(**sent))
+    explained = world.ask(EXPLAIN, request)
+    origins = [feature.origin for feature in explained.features]
+    place, width = origins.index("candidate.pixie_visits"), len(origins)
+    values = unpack_f32(explained.values_f32).reshape(3, width)[:, place]
+    assert values.tolist() == [np.float32(np.log1p(7)), 0, 0]
+    assert unpack_u8(explained.defaulted_u8).reshape(3, width)[:, place].tolist() == [0, 1, 0]
+    assert explained.sources[explained.features[place].source] == "request"
+    world.score(log_id=7, columns=sent["columns"])
+    world.ask(
+        SERVED,
+        scorpion_pb2.LogServedRequest(
+            log_id=7,
+            user=5,
+            pins_u64=pack_u64([1]),
+            positions_u16=pack_u16([0]),
+            served_ms=NOW_MS,
+            arms=["home=blend_b", "walk=long"],
+        ),
+    )
+    world.stop()
+    (logged,) = read_feature_log(world.feature_log)
+    assert logged.features[0, logged.names.index("pixie_visits")] == np.float32(np.log1p(7))
+    assert logged.arms.tolist() == [("home=blend_b", "walk=long")]
+
+
 def test_no_more_is_explained_than_a_page(world: World) -> None:
     request = scorpion_pb2.ScoreRequest(user=1, pins_u64=pack_u64(range(1, 252)))
     with pytest.raises(LimitExceeded, match="250"):
@@ -250,6 +285,8 @@ def test_requests_without_a_log_id_leave_nothing_behind(world: World) -> None:
         pytest.param({"positions_u16": pack_u16([1, 2])}, InvalidColumns, "positions_u16 has 2", id="ragged"),
         pytest.param({"served_ms": 0}, BadRequest, "served_ms", id="no time"),
         pytest.param({"feed": "x" * 200}, LimitExceeded, "feed", id="long name"),
+        pytest.param({"arms": ["a=b"] * 65}, LimitExceeded, "65 arms", id="too many arms"),
+        pytest.param({"arms": ["a=" + "b" * 200]}, LimitExceeded, "202 characters", id="long arm"),
     ],
 )
 def test_nonsense_of_what_was_served_is_refused(
@@ -364,6 +401,26 @@ def test_request_without_candidates_has_no_scores(world: World) -> None:
         pytest.param({"pins_u64": pack_u64(range(1, 5_002))}, LimitExceeded, "5000", id="too many pins"),
         pytest.param({"model": "v9"}, NotFound, "loaded: v1", id="unknown model"),
         pytest.param(
+            {"columns": [further("a", [1.0])]}, InvalidColumns, "1 values for 3", id="short further"
+        ),
+        pytest.param(
+            {"columns": [further("a", [1.0, float("inf"), 0.0])]},
+            InvalidColumns,
+            "row 1",
+            id="infinite further",
+        ),
+        pytest.param({"columns": [further("a", [0.0] * 3)] * 2}, BadRequest, "twice", id="further twice"),
+        pytest.param({"columns": [further("A b", [0.0] * 3)]}, BadRequest, "lower-case", id="further's name"),
+        pytest.param(
+            {"columns": [further("affinity", [0.0] * 3)]}, BadRequest, "of its own", id="its own field"
+        ),
+        pytest.param(
+            {"columns": [further(f"c{n}", [0.0] * 3) for n in range(17)]},
+            LimitExceeded,
+            "16",
+            id="many further",
+        ),
+        pytest.param(
             {"signals": [signal("a", [1], [1.0, 2.0])]}, InvalidColumns, "'a': ids has 1", id="ragged signal"
         ),
         pytest.param(
@@ -430,7 +487,7 @@ def test_example_config_loads_and_holds_the_defaults() -> None:
         ScorpionConfig, path=ROOT / "deploy/config/scorpion.toml", env={}, prefix="FEEDMESH_SCORPION"
     )
     default = ScorpionConfig()
-    different = ("process", "features_path", "models_dir", "feature_log")
+    different = ("process", "features_path", "models_dir", "factors_dir", "feature_log")
     for field in dataclasses.fields(ScorpionConfig):
         if field.name not in different:
             assert getattr(loaded, field.name) == getattr(default, field.name), field.name

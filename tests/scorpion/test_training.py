@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from services.chassis.errors import BadRequest, InvalidColumns
 from services.scorpion.evaluation import ndcg_at
 from services.scorpion.feature_file import parse_feature_list
-from services.scorpion.training import TrainingData, TrainingOptions, split_by_time, train
+from services.scorpion.models import load_model
+from services.scorpion.training import TrainingData, TrainingOptions, split_by_time, train, write_model
 from tests.scorpion.synthetic import HOUR_MS, Trained
 
 
@@ -27,6 +29,20 @@ def test_same_seed_gives_the_same_model(trained: Trained) -> None:
     assert again.text == trained.model.text
     assert again.card == trained.model.card
     assert again.sample.rows.tobytes() == trained.model.sample.rows.tobytes()
+
+
+def test_a_column_that_never_varies_does_no_harm(trained: Trained, tmp_path: Path) -> None:
+    # As visits of a walk are in a replay of the event log, which has no record of them.
+    constant = trained.data.matrix.copy()
+    columns = [trained.features.names.index(name) for name in ("pixie_visits", "pixie_board_visits")]
+    constant[:, columns] = 0
+    model = train(trained.features, replace(trained.data, matrix=constant), trained.options)
+    assert [model.card["splits"][trained.features.names[column]] for column in columns] == [0, 0]
+    write_model(tmp_path, "v1", model.text, model.card, model.sample)
+    loaded = load_model(tmp_path / "v1", trained.features)
+    walked = constant.copy()
+    walked[:, columns] = 9
+    np.testing.assert_array_equal(loaded.score(walked), loaded.score(constant))
 
 
 def test_order_of_the_sessions_does_not_change_the_split(trained: Trained) -> None:

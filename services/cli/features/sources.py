@@ -23,12 +23,14 @@ _WHOSE: Final = {
     Source.OWNER_FEATURE: "the row of its owner, a user,",
     Source.USER_FEATURE: "the asking user's row",
 }
-_CANDIDATE_WORDS: Final = {
+_REQUEST_WORDS: Final = {
     "light_score": "light score at its board, from Polaris",
     "age_hours": "hours since it was saved to its board, from Polaris",
     "affinity": "the user's affinity to its board, from Apiary; 1 where unknown",
+    "pixie_visits": "visits of Pixie's walk to it, from FeedGenerator; unknown where none was made",
+    "pixie_board_visits": "visits of Pixie's walk to its board, as of pixie_visits",
+    "hour_of_week": "hour of the week, 0 is Monday 00:00 UTC",
 }
-_CONTEXT_WORDS: Final = {"hour_of_week": "hour of the week, 0 is Monday 00:00 UTC"}
 _REDUCE_WORDS: Final = {
     Reduce.SUM: "sum of RealPin's {} over {}",
     Reduce.MAX: "greatest of RealPin's {} over {}",
@@ -75,12 +77,15 @@ def words_of(feature: Feature, declared: Declared) -> str:
             return f"{feature.of} of the pin, from Counter"
         case Source.RATIO:
             return f"{feature.of} / ({feature.per} + {feature.smoothing:g}) of the pin, from Counter"
-        case Source.CANDIDATE:
-            return _CANDIDATE_WORDS[feature.of]
-        case Source.CONTEXT:
-            return _CONTEXT_WORDS[feature.of]
+        case Source.CANDIDATE | Source.CONTEXT:
+            return _REQUEST_WORDS.get(feature.of, f"column {feature.of} that comes with the request")
         case Source.SIGNAL:
             return _signal_words(feature, declared)
+        case Source.FACTORS:
+            return (
+                f"nearness to what RealPin's {feature.signal} holds, by item factors {feature.of} of version "
+                f"{feature.version}"
+            )
         case _:
             return f"float column {feature.of} of {_WHOSE[feature.source]} in Rockstore"
 
@@ -109,7 +114,13 @@ def _faults(feature: Feature, declared: Declared) -> Iterator[str]:
                     f"{', '.join(declared.counters.names)}"
                 )
     if feature.source is Source.SIGNAL:
-        yield from _signal_faults(feature, declared)
+        yield from _signal_faults(feature.of, declared)
+        if _signal_of(feature.of, declared) == _ACTION and feature.match:
+            yield f"{feature.of} counts actions, not pins; look one up with id = the number of an ActionType"
+    if feature.source is Source.FACTORS:
+        yield from _signal_faults(feature.signal, declared)
+        if _signal_of(feature.signal, declared) not in (None, PIN):
+            yield f"{feature.signal} is not of pins, which alone have factors; name a signal of pins"
 
 
 def _column_faults(kind: RowKind, column: str, declared: Declared) -> Iterator[str]:
@@ -136,15 +147,12 @@ def _id_column_faults(columns: Iterable[str], declared: Declared) -> Iterator[st
             )
 
 
-def _signal_faults(feature: Feature, declared: Declared) -> Iterator[str]:
-    of = _signal_of(feature.of, declared)
-    if of is None:
+def _signal_faults(name: str, declared: Declared) -> Iterator[str]:
+    if _signal_of(name, declared) is None:
         yield (
-            f"realpin.toml declares no signal {feature.of}; add it to [[signals]], or read one of "
+            f"realpin.toml declares no signal {name}; add it to [[signals]], or read one of "
             f"{', '.join(declared.signals.names)}"
         )
-    elif of == _ACTION and feature.match:
-        yield f"{feature.of} counts actions, not pins; look one up with id = the number of an ActionType"
 
 
 def _signal_of(name: str, declared: Declared) -> str | None:

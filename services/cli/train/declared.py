@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -21,7 +21,7 @@ from services.realpin.config import RealPinConfig
 from services.realpin.signals import SignalSet
 from services.rockstore.config import RockstoreConfig
 from services.rockstore.schema import Kind, Schema, Schemas
-from services.scorpion.feature_file import load_feature_list
+from services.scorpion.feature_file import load_feature_list, with_factors
 from services.scorpion.features import FeatureList
 
 
@@ -41,6 +41,10 @@ class Declared:
     def pin_schema(self) -> Schema | None:
         """The schema that pin rows are answered under; None when none is declared."""
         return self.schemas.newest(Kind.PIN)
+
+    def with_factors(self, factors_dir: Path) -> Self:
+        """Able to compute features of item factors, too. Raises ConfigFaults when those are not there."""
+        return replace(self, features=with_factors(self.features, factors_dir, name="features.toml"))
 
     @classmethod
     def read(cls, config_dir: Path, env: Mapping[str, str] | None = None) -> Self:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.cli.train.labels import GRADE_NAMES
+from services.scorpion.features import FeatureList, Source
 from services.scorpion.training import TrainingData
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ class Material:
     served: AsServed | None = None
     passed_over: int = 0
     """Rows of the feature log that have other features."""
+
+
+def unknown_to_log(features: FeatureList) -> list[str]:
+    """Features of columns that came with a request, such as visits of a walk: the event log has no record of
+    them, so in a replay they are their default in every row. The trees pass over what never varies."""
+    return [
+        feature.name
+        for feature in features.features
+        if feature.source is Source.CANDIDATE and feature.of in features.candidate_columns
+    ]
 
 
 def replayed_material(replayed: Replayed, *, window_ms: int) -> Material:

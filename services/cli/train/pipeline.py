@@ -15,7 +15,7 @@ from services.cli.train.declared import Declared
 from services.cli.train.feature_rows import FeatureRows, log_folders, read_rows
 from services.cli.train.history import RECORDS_MAX, read_history
 from services.cli.train.joining import joined, read_actions
-from services.cli.train.material import Material, Origin, replayed_material
+from services.cli.train.material import Material, Origin, replayed_material, unknown_to_log
 from services.cli.train.progress import Step, steps
 from services.cli.train.replay import ReplayOptions, replay
 from services.cli.train.times import span
@@ -77,6 +77,13 @@ def train_from_best(
         tree_count=asked.trees,
         threads=asked.threads,
     )
+    unknown = unknown_to_log(declared.features)
+    if choice.origin == "log" and unknown:
+        console.print(
+            f"only the feature log knows {', '.join(unknown)}: at their default in every row, they teach "
+            "nothing here",
+            highlight=False,
+        )
     if choice.origin == "features":
         return train_from_features(
             connection,
@@ -115,6 +122,7 @@ def train_from_log(
     wanted = wanted or Wanted()
     # Said before the work, not after it.
     check_name(models_dir, wanted.name)
+    declared = declared.with_factors(connection.layout.factors_dir)
     with steps(console) as step:
         with opened_log(connection) as log:
             history = read_history(log, records_max=records_max, progress=step("reading the log"))

@@ -9,7 +9,11 @@ Label: 1 when the same user closed up, clicked or saved the pin within the attri
 shown and did not hide it; an action belongs to the last time that the pin was shown.
 A user who asked to be forgotten teaches nothing: sessions before that are left out.
 
-*Not* the same as serving: Scorpion's counts may be up to its cache's age old, and the affinity is always 1.
+*Not* the same as serving: Scorpion's counts may be up to its cache's age old, the affinity is always 1, and
+columns that only a request knows, such as visits of Pixie's walk, are unknown (`material.unknown_to_log`).
+Features of item factors are computed as in serving, from the signal of the moment. The factors themselves
+are not of the moment: learned from what was saved until they were built, they may know the very save that a
+row is judged by. Build them from pairs of before the held-out days when that matters (docs/models.md).
 """
 
 from __future__ import annotations

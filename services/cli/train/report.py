@@ -22,6 +22,12 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     console.print(rows_text(card), highlight=False)
     console.print(metrics_table(card))
     console.print(gain_text(card["gain"]), style="dim", highlight=False)
+    if card.get("knowing_features"):
+        console.print(
+            f"[yellow]{', '.join(card['knowing_features'])} may know the answers[/]: learned from saves of "
+            "the days that are judged here, so worth less than it seems (docs/models.md)",
+            highlight=False,
+        )
     if outcome.kept_back:
         stays = f"; {outcome.serving_name} goes on serving" if outcome.serving_name else ""
         console.print(
@@ -56,6 +62,8 @@ def as_document(outcome: Outcome) -> dict[str, Any]:
         "metrics": card["metrics"],
         "serving": {"model": outcome.serving_name, outcome.ndcg_name: outcome.serving_ndcg},
         "gain": card["gain"],
+        "unknown_features": card["unknown_features"],
+        "knowing_features": card["knowing_features"],
     }
 
 

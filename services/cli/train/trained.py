@@ -20,7 +20,7 @@ from services.chassis.clock import SystemClock
 from services.chassis.errors import BadRequest
 from services.cli.train import judging
 from services.cli.train.feature_table import feature_table
-from services.cli.train.material import AsServed, Material
+from services.cli.train.material import AsServed, Material, unknown_to_log
 from services.scorpion import model_files
 from services.scorpion.features import FeatureList
 from services.scorpion.models import ModelRefused, load_model
@@ -138,6 +138,7 @@ def _judged(
 def _told(features: FeatureList, material: Material, model: TrainedModel) -> dict[str, Any]:
     """What the card says of the data."""
     data = material.data
+    replayed = material.origin == "log"
     held = np.zeros(data.labels.size, np.bool_)
     held[model.held_out] = True
     told: dict[str, Any] = {
@@ -145,6 +146,8 @@ def _told(features: FeatureList, material: Material, model: TrainedModel) -> dic
         "origin": material.origin,
         "window_hours": material.window_ms / 3_600_000,
         "rows_passed_over": material.passed_over,
+        "unknown_features": unknown_to_log(features) if replayed else [],
+        "knowing_features": _knowing(features, model.card["holdout"]["first_ms"]) if replayed else [],
         "shown": {"pins": material.shown_count, "sessions": material.session_count},
         "labels": {
             side: _label_shares(data.labels[rows], material.label_names)
@@ -157,6 +160,11 @@ def _told(features: FeatureList, material: Material, model: TrainedModel) -> dic
     if material.served is not None:
         told["engaged_by_position"] = judging.engaged_by_position(data.labels, material.served.positions)
     return told
+
+
+def _knowing(features: FeatureList, judged_from_ms: int) -> list[str]:
+    """Features of item factors that may have been learned from the very saves which they are judged by."""
+    return [name for name, until_ms in features.knows_until_ms().items() if until_ms > judged_from_ms]
 
 
 def _label_shares(labels: NDArray[np.float32], names: Mapping[int, str]) -> dict[str, float]:
