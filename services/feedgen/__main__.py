@@ -7,19 +7,19 @@ from services.chassis.lifecycle import AioHost, Orchestrator, serve_orchestrator
 from services.feedgen.clients import MeshClients
 from services.feedgen.config import FeedgenConfig
 from services.feedgen.impressions import ImpressionPublisher
-from services.feedgen.last_known import LastKnownBoards
 from services.feedgen.metrics import FeedgenMetrics
-from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.pipeline import Feed
+from services.feedgen.recipes.book import RecipeBook
 from services.feedgen.served_log import ServedLog
 from services.feedgen.service import FeedGeneratorService
+from services.feedgen.sources.last_known import LastKnownGraphs
 
 SERVICE_NAME = "feedmesh.feedgen.v1.FeedGeneratorService"
 
 
 async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
     """The FeedGenerator over the mesh that `host` leads to."""
-    metrics = FeedgenMetrics(host.registry)
-    mesh = MeshClients(host.router)
+    metrics, mesh = FeedgenMetrics(host.registry), MeshClients(host.router)
     impressions = ImpressionPublisher(mesh.publish, config.impressions, metrics)
     served_log = ServedLog(
         mesh.log_served,
@@ -28,12 +28,11 @@ async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
         timeout_s=config.feature_log_timeout_ms / 1000,
         metrics=metrics,
     )
-    feed = FollowingFeed(
-        mesh, config.following, config.budget, LastKnownBoards(bytes_max=config.last_known_bytes_max)
-    )
+    recipes = RecipeBook.read(config, metrics)
     servicer = FeedGeneratorService(
         config=config,
-        feed=feed,
+        feed=Feed(mesh, config.budget, LastKnownGraphs(bytes_max=config.last_known_bytes_max)),
+        recipes=recipes,
         impressions=impressions,
         served_log=served_log,
         metrics=metrics,
@@ -41,10 +40,12 @@ async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
     )
 
     async def warm() -> None:
+        recipes.start()
         impressions.start()
         served_log.start()
 
     async def close() -> None:
+        recipes.stop()
         await served_log.stop()
         await impressions.stop()
 

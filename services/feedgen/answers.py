@@ -20,15 +20,124 @@ from services.feedgen.candidates import Candidates
 
 
 @dataclass(frozen=True)
-class FollowedBoards:
-    """Aligned columns of what a user follows."""
+class Lists:
+    """Boards, or interests, to retrieve from: aligned columns, ids ascending."""
 
-    boards: NDArray[np.uint64]
+    ids: NDArray[np.uint64]
     affinities: NDArray[np.float32]
+    """Of the user to each, over 0 to 1."""
     owners: NDArray[np.uint64]
-    """The followed owner through whom a board came; 0 where it is followed directly."""
+    """The followed owner through whom a board came; 0 where it is followed directly, and of interests."""
+    are_interests: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.intp]) -> Lists:
+        """The given rows."""
+        return Lists(self.ids[rows], self.affinities[rows], self.owners[rows], self.are_interests)
+
+    @classmethod
+    def of(cls, ids: NDArray[np.uint64], affinities: NDArray[np.float32] | None = None) -> Lists:
+        """Boards that nobody is followed for."""
+        count = len(ids)
+        known = np.ones(count, np.float32) if affinities is None else affinities
+        return cls(ids, known, np.zeros(count, np.uint64))
+
+
+def _nothing() -> NDArray[np.uint64]:
+    return np.empty(0, np.uint64)
+
+
+def _no_lists() -> Lists:
+    return Lists.of(_nothing())
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What a user hides, ascending ids."""
+
+    pins: NDArray[np.uint64] = field(default_factory=_nothing)
+    boards: NDArray[np.uint64] = field(default_factory=_nothing)
+    owners: NDArray[np.uint64] = field(default_factory=_nothing)
+
+
+@dataclass(frozen=True)
+class GraphAsk:
+    """Which parts of a user's graph are wanted, and how much of each; 0: none."""
+
+    boards_max: int
+    interests_max: int
+    own_boards_max: int
+    hidden_max: int
+
+
+@dataclass(frozen=True)
+class UserGraph:
+    """What a user follows, owns and hides."""
+
+    boards: Lists = field(default_factory=_no_lists)
+    interests: Lists = field(default_factory=_no_lists)
+    own_boards: NDArray[np.uint64] = field(default_factory=_nothing)
+    hidden: Hidden = field(default_factory=Hidden)
     missing: str = ""
     """What could not be asked, for people; empty when complete."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """Pins that a user acted on: one of RealPin's signals."""
+
+    pins: NDArray[np.uint64]
+    weights: NDArray[np.float32]
+    times: NDArray[np.uint32]
+    """When, seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Signals of a user."""
+
+    scored_with: Sequence[scorpion_pb2.UserSignal] = ()
+    """As Scorpion wants them."""
+    acted: Mapping[str, Acted] = field(default_factory=dict)
+    """By name of the signal."""
+
+
+@dataclass(frozen=True)
+class WalkAsk:
+    """Where a walk starts, and how it goes."""
+
+    pins: NDArray[np.uint64]
+    """Query pins, each once."""
+    weights: NDArray[np.float32]
+    excluded_boards: NDArray[np.uint64]
+    boards_max: int
+    pins_max: int
+    """Pins of the same walk whose visits are wanted."""
+    reasons_max: int
+    preset: str
+    step_count: int
+    """0: the preset's."""
+    preferred: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Boards that a walk visited, and pins; each ascending by id."""
+
+    boards: NDArray[np.uint64]
+    scores: NDArray[np.float32]
+    """Of the boards."""
+    visits: NDArray[np.uint32]
+    """Of the boards."""
+    pins: NDArray[np.uint64]
+    pin_visits: NDArray[np.float32]
+    led_from: Mapping[int, Sequence[tuple[int, int]]]
+    """By board: (query pin, visits), the most visits first."""
+    graph_version: str
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +146,8 @@ class Retrieved:
 
     candidates: Candidates
     funnel: Mapping[str, int]
+    known_count: int
+    """Lists that Polaris has ever had a pin of, or an owner."""
     missing: str = ""
 
 
@@ -92,6 +203,8 @@ class ServedPage:
     feed: str
     request_id: str
     served_ms: int
+    arms: Sequence[str] = ()
+    """Of the experiments that the page was made under, `experiment=arm`."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +255,8 @@ class Mesh(Protocol):
     A call raises only when nothing at all came; a part of an answer is returned with `missing` set.
     """
 
-    async def followed_boards(self, user: int, *, limit: int, timeout_s: float) -> FollowedBoards:
-        """Apiary: what the user follows."""
+    async def user_graph(self, user: int, ask: GraphAsk, *, timeout_s: float) -> UserGraph:
+        """Apiary: what the user follows, owns and hides."""
         ...
 
     async def seen_filter(
@@ -156,12 +269,16 @@ class Mesh(Protocol):
         """Aperture: the seen set as ids."""
         ...
 
-    async def signals(self, user: int, *, timeout_s: float) -> Sequence[scorpion_pb2.UserSignal]:
+    async def signals(self, user: int, *, timeout_s: float) -> Signals:
         """RealPin: the user's signals of now."""
         ...
 
-    async def retrieve(self, followed: FollowedBoards, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
-        """Polaris: the best pins of the boards, from all hosts."""
+    async def walk(self, ask: WalkAsk, *, timeout_s: float) -> Walked:
+        """Pixie: boards near the query pins. Raises NotFound when there is no graph, or no such preset."""
+        ...
+
+    async def retrieve(self, lists: Lists, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
+        """Polaris: the best pins of the boards or interests, from all hosts."""
         ...
 
     async def popular(self, *, counter: str, limit: int, timeout_s: float) -> Candidates:

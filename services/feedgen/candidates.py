@@ -6,8 +6,9 @@ one that is there. Refuses nothing: columns come checked from `clients.py`. Next
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ class Candidates:
     """Aligned columns, one row a candidate; best first only where a function says so."""
 
     pins: NDArray[np.uint64]
-    """Pin ids, each at most once after `merged`."""
+    """Pin ids, each at most once after `merged` and `joined`."""
     light: NDArray[np.float32]
     """Light score, 0 where unknown."""
     saved_at: NDArray[np.uint32]
@@ -28,30 +29,66 @@ class Candidates:
     owners: NDArray[np.uint64]
     """Owner of that board; 0 where unknown."""
     affinities: NDArray[np.float32]
-    """The user's affinity to that board; 1 where unknown."""
+    """The user's affinity to that board or interest; 1 where unknown."""
     via: NDArray[np.uint64]
     """The followed owner through whom the board came; 0 where the board itself is followed, or unknown."""
+    interests: NDArray[np.uint64]
+    """The followed interest that the pin came from; 0 where none."""
+    sources: NDArray[np.uint8]
+    """Place in the recipe of the source that the pin came from."""
+    board_visits: NDArray[np.float32]
+    """Visits of the board by the walk that found it; NaN where none walked."""
+    pin_visits: NDArray[np.float32]
+    """Visits of the pin by that walk; NaN where none walked."""
 
     def __len__(self) -> int:
         return len(self.pins)
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """The given rows, in the given order."""
-        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return replace(self, **{name: getattr(self, name)[rows] for name in _COLUMNS})
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Candidates))
+
+
+def candidates_of(
+    pins: NDArray[np.uint64],
+    light: NDArray[np.float32],
+    *,
+    saved_at: NDArray[np.uint32] | None = None,
+    boards: NDArray[np.uint64] | None = None,
+    owners: NDArray[np.uint64] | None = None,
+    affinities: NDArray[np.float32] | None = None,
+    via: NDArray[np.uint64] | None = None,
+    interests: NDArray[np.uint64] | None = None,
+) -> Candidates:
+    """Candidates of which the columns that are not given are unknown."""
+    count = len(pins)
+    no_ids, nan = np.zeros(count, np.uint64), np.full(count, np.nan, np.float32)
+    return Candidates(
+        pins=pins,
+        light=light,
+        saved_at=np.zeros(count, np.uint32) if saved_at is None else saved_at,
+        boards=no_ids if boards is None else boards,
+        owners=no_ids if owners is None else owners,
+        affinities=np.ones(count, np.float32) if affinities is None else affinities,
+        via=no_ids if via is None else via,
+        interests=no_ids if interests is None else interests,
+        sources=np.zeros(count, np.uint8),
+        board_visits=nan,
+        pin_visits=nan,
+    )
 
 
 def popular(pins: NDArray[np.uint64], values: NDArray[np.float32]) -> Candidates:
     """Candidates of which only the popularity is known, which stands in for the light score."""
-    count = len(pins)
-    return Candidates(
-        pins=pins,
-        light=values,
-        saved_at=np.zeros(count, np.uint32),
-        boards=np.zeros(count, np.uint64),
-        owners=np.zeros(count, np.uint64),
-        affinities=np.ones(count, np.float32),
-        via=np.zeros(count, np.uint64),
-    )
+    return candidates_of(pins, values)
+
+
+def none_at_all() -> Candidates:
+    """No candidates."""
+    return candidates_of(np.empty(0, np.uint64), np.empty(0, np.float32))
 
 
 def merged(parts: list[Candidates], *, limit: int) -> tuple[Candidates, int]:
@@ -63,17 +100,32 @@ def merged(parts: list[Candidates], *, limit: int) -> tuple[Candidates, int]:
     if len(parts) == 1:
         only = parts[0]
         return (only if len(only) <= limit else only.take(np.arange(limit))), 0
-    joined = Candidates(
-        **{
-            field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(Candidates)
-        }
-    )
-    order = np.lexsort((joined.pins, -joined.light))
-    ordered = joined.take(order)
+    together = concatenated(parts)
+    order = np.lexsort((together.pins, -together.light))
+    ordered = together.take(order)
     _, first = np.unique(ordered.pins, return_index=True)
     first.sort()
     return ordered.take(first[:limit]), len(ordered) - len(first)
+
+
+def concatenated(parts: Sequence[Candidates]) -> Candidates:
+    """One part behind the other."""
+    return Candidates(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS})
+
+
+def joined(parts: Sequence[Candidates]) -> tuple[Candidates, int]:
+    """The candidates of a recipe's sources, and how many duplicates were dropped.
+
+    A pin that several sources have belongs to the first of them. Part after part, each in its order.
+    """
+    if len(parts) == 1:
+        return parts[0], 0
+    together = concatenated(parts)
+    _, first = np.unique(together.pins, return_index=True)
+    if len(first) == len(together):
+        return together, 0
+    first.sort()
+    return together.take(first), len(together) - len(first)
 
 
 def without(candidates: Candidates, removed: NDArray[np.bool_]) -> Candidates:

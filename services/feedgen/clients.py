@@ -19,27 +19,26 @@ from feedmesh.apiary.v1 import apiary_pb2
 from feedmesh.counter.v1 import counter_pb2
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2
+from feedmesh.pixie.v1 import pixie_pb2
 from feedmesh.polaris.v1 import polaris_pb2
 from feedmesh.realpin.v1 import realpin_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.packed import (
-    pack_f32,
     pack_u8,
     pack_u64,
     unpack_f32,
-    unpack_u16,
-    unpack_u32,
     unpack_u64,
 )
-from services.chassis.errors import BadRequest, DataLoss, TokenAhead
+from services.chassis.errors import BadRequest, TokenAhead
 from services.chassis.rpc.method import Method
 from services.chassis.shards.aio import AioRouter
 from services.chassis.shards.routing import HostAnswer
 from services.feedgen.answers import (
     Explained,
-    FollowedBoards,
+    GraphAsk,
+    Lists,
     LoggedCounts,
     Objects,
     RetrieveAsk,
@@ -47,22 +46,29 @@ from services.feedgen.answers import (
     ScoreAsk,
     Scored,
     ServedPage,
+    Signals,
+    UserGraph,
+    WalkAsk,
+    Walked,
 )
 from services.feedgen.candidates import Candidates, merged, popular
-from services.feedgen.score_answers import (
+from services.feedgen.messages.graph import graph_request, signals, user_graph
+from services.feedgen.messages.retrieve import retrieve_requests, retrieved
+from services.feedgen.messages.score import (
     explained,
     log_served_request,
     logged_counts,
     score_request,
     scored,
 )
+from services.feedgen.messages.walk import walk_request, walked
 
 Response = TypeVar("Response", bound=Message)
 
-GET_FOLLOWED_BOARDS: Final = Method(
-    "/feedmesh.apiary.v1.ApiaryService/GetFollowedBoards",
-    apiary_pb2.GetFollowedBoardsRequest,
-    apiary_pb2.GetFollowedBoardsResponse,
+GET_USER_GRAPH: Final = Method(
+    "/feedmesh.apiary.v1.ApiaryService/GetUserGraph",
+    apiary_pb2.GetUserGraphRequest,
+    apiary_pb2.GetUserGraphResponse,
 )
 GET_SEEN: Final = Method(
     "/feedmesh.aperture.v1.ApertureService/GetSeen", aperture_pb2.GetSeenRequest, aperture_pb2.GetSeenResponse
@@ -71,6 +77,11 @@ GET_SIGNALS: Final = Method(
     "/feedmesh.realpin.v1.RealPinService/GetSignals",
     realpin_pb2.GetSignalsRequest,
     realpin_pb2.GetSignalsResponse,
+)
+WALK: Final = Method(
+    "/feedmesh.pixie.v1.PixieService/RecommendBoards",
+    pixie_pb2.RecommendBoardsRequest,
+    pixie_pb2.RecommendBoardsResponse,
 )
 RETRIEVE: Final = Method(
     "/feedmesh.polaris.v1.PolarisService/Retrieve", polaris_pb2.RetrieveRequest, polaris_pb2.RetrieveResponse
@@ -101,7 +112,7 @@ PUBLISH: Final = Method(
     "/feedmesh.ingest.v1.IngestService/Publish", ingest_pb2.PublishRequest, ingest_pb2.PublishResponse
 )
 _ANY_ID: Final = 1
-"""Ingest has one shard; any id leads there."""
+"""Ingest and Pixie have one shard; any id leads there."""
 
 
 class MeshClients:
@@ -110,17 +121,10 @@ class MeshClients:
     def __init__(self, router: AioRouter) -> None:
         self._router = router
 
-    async def followed_boards(self, user: int, *, limit: int, timeout_s: float) -> FollowedBoards:
-        """Apiary: what the user follows."""
-        request = apiary_pb2.GetFollowedBoardsRequest(user=user, limit=limit)
-        response = await self._router.call_one("apiary", user, GET_FOLLOWED_BOARDS, request, timeout_s)
-        absent = response.missing_owner_count
-        return FollowedBoards(
-            boards=unpack_u64(response.boards_u64),
-            affinities=unpack_f32(response.affinities_f32),
-            owners=unpack_u64(response.owners_u64),
-            missing=f"boards of {absent} followed owners could not be asked for" if absent else "",
-        )
+    async def user_graph(self, user: int, ask: GraphAsk, *, timeout_s: float) -> UserGraph:
+        """Apiary: what the user follows, owns and hides."""
+        request = graph_request(user, ask)
+        return user_graph(await self._router.call_one("apiary", user, GET_USER_GRAPH, request, timeout_s))
 
     async def seen_filter(
         self, user: int, *, window_days: int, false_positive_rate: float, timeout_s: float
@@ -143,48 +147,22 @@ class MeshClients:
         response = await self._router.call_one("aperture", user, GET_SEEN, request, timeout_s)
         return unpack_u64(response.pins_u64)
 
-    async def signals(self, user: int, *, timeout_s: float) -> Sequence[scorpion_pb2.UserSignal]:
+    async def signals(self, user: int, *, timeout_s: float) -> Signals:
         """RealPin: the user's signals of now."""
         request = realpin_pb2.GetSignalsRequest(user=user)
-        response = await self._router.call_one("realpin", user, GET_SIGNALS, request, timeout_s)
-        return [
-            scorpion_pb2.UserSignal(name=signal.name, ids_u64=signal.ids_u64, values_f32=signal.values_f32)
-            for signal in response.signals
-        ]
+        return signals(await self._router.call_one("realpin", user, GET_SIGNALS, request, timeout_s))
 
-    async def retrieve(self, followed: FollowedBoards, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
-        """Polaris: the best pins of the boards, from all hosts."""
-        shared = polaris_pb2.RetrieveRequest(
-            seen=ask.seen,
-            excluded_pins_u64=pack_u64(ask.excluded_pins),
-            limit=ask.limit,
-            saved_after_ms=ask.saved_after_ms,
-            saved_before_ms=ask.saved_before_ms,
-            now_ms=ask.now_ms,
-            order=polaris_pb2.ORDER_NEWEST if ask.newest_first else polaris_pb2.ORDER_LIGHT_SCORE,
-        )
+    async def walk(self, ask: WalkAsk, *, timeout_s: float) -> Walked:
+        """Pixie: boards near the query pins. Its replicas are alike: any of them is asked."""
+        request = walk_request(ask)
+        return walked(await self._router.call_one("pixie", _ANY_ID, WALK, request, timeout_s), ask)
 
-        def request_for(rows: NDArray[np.intp]) -> polaris_pb2.RetrieveRequest:
-            request = polaris_pb2.RetrieveRequest()
-            request.CopyFrom(shared)
-            request.boards_u64 = pack_u64(followed.boards[rows])
-            request.affinities_f32 = pack_f32(followed.affinities[rows])
-            return request
-
-        answers = await self._router.call("polaris", followed.boards, RETRIEVE, request_for, timeout_s)
+    async def retrieve(self, lists: Lists, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
+        """Polaris: the best pins of the boards or interests, from all hosts."""
+        request_for = retrieve_requests(lists, ask)
+        answers = await self._router.call("polaris", lists.ids, RETRIEVE, request_for, timeout_s)
         responses, missing = _came(answers)
-        funnel: dict[str, int] = {}
-        for response in responses:
-            for field, value in response.funnel.ListFields():
-                name = field.name.removesuffix("_count")
-                funnel[name] = funnel.get(name, 0) + value
-        parts = [_candidates(response, followed) for response in responses]
-        if ask.newest_first:
-            candidates, duplicates = _newest(parts, ask.limit)
-        else:
-            candidates, duplicates = merged(parts, limit=ask.limit)
-        funnel["duplicate"] = funnel.get("duplicate", 0) + duplicates
-        return Retrieved(candidates, {**funnel, "kept": len(candidates)}, missing)
+        return retrieved(responses, lists, ask, missing)
 
     async def popular(self, *, counter: str, limit: int, timeout_s: float) -> Candidates:
         """Counter: the most popular pins, from all hosts."""
@@ -274,32 +252,3 @@ def _came(answers: Sequence[HostAnswer[Response]]) -> tuple[list[Response], str]
     if not errors:
         return responses, ""
     return responses, f"{len(errors)} of {len(answers)} hosts did not answer: {errors[0]}"
-
-
-def _candidates(response: polaris_pb2.RetrieveResponse, followed: FollowedBoards) -> Candidates:
-    """One host's columns, with what the follow graph knows of each board.
-
-    Raises:
-        DataLoss: the columns do not belong together.
-    """
-    rows = unpack_u16(response.board_rows_u16)
-    boards = unpack_u64(response.hit_boards_u64)
-    place = np.searchsorted(followed.boards, boards)
-    if len(rows) and (int(rows.max()) >= len(boards) or int(place.max()) >= len(followed.boards)):
-        raise DataLoss("Polaris answered boards that were not asked for")
-    return Candidates(
-        pins=unpack_u64(response.pins_u64),
-        light=unpack_f32(response.scores_f32),
-        saved_at=unpack_u32(response.saved_at_u32),
-        boards=boards[rows],
-        owners=unpack_u64(response.hit_owners_u64)[rows],
-        affinities=followed.affinities[place][rows],
-        via=followed.owners[place][rows],
-    )
-
-
-def _newest(parts: list[Candidates], limit: int) -> tuple[Candidates, int]:
-    """Several hosts' candidates, newest first; ties by pin id."""
-    joined, duplicates = merged(parts, limit=sum(len(part) for part in parts))
-    order = np.lexsort((joined.pins, -joined.saved_at.astype(np.int64)))
-    return joined.take(order[:limit]), duplicates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from pathlib import Path
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,27 +13,28 @@ from services.chassis.process import ProcessConfig
 
 
 @dataclass(frozen=True, config=CONFIG)
-class RecipeConfig:
-    """How a feed is made."""
+class FollowingConfig:
+    """What this deployment has otherwise in the recipe `following`. A file following.toml in `recipes_dir`
+    says it better; this stays for configurations that were written before there were such files."""
 
-    boards_max: int = Field(default=2_000, ge=1, le=10_000)
-    """Followed boards that a request retrieves from; those of the latest follow come first."""
-    candidates_max: int = Field(default=1_000, ge=1, le=5_000)
-    """Candidates that are retrieved and ranked."""
-    window_days: int = Field(default=90, ge=1, le=3_650)
-    """Pins saved longer ago are no candidates."""
-    seen_window_days: int = Field(default=90, ge=1, le=366)
-    """Pins seen within so many days are not shown again. At least `window_days`, or old pins come back."""
-    seen_false_positive_rate: float = Field(default=0.005, ge=0.0001, le=0.1)
-    """Share of unseen pins that the seen filter may hide from one request; 0.0001 to 0.1."""
-    board_gap: int = Field(default=3, ge=1, le=100)
-    """Places between two pins of one board, while there is anything else."""
-    owner_gap: int = Field(default=2, ge=1, le=100)
-    """Places between two pins of one owner, while there is anything else."""
-    popular_counter: str = "popularity"
-    """Counter whose greatest pins a user gets who follows nothing."""
-    popular_max: int = Field(default=500, ge=1, le=5_000)
-    """Popular pins that are considered."""
+    boards_max: int | None = Field(default=None, ge=1, le=10_000)
+    """sources.following.lists_max."""
+    candidates_max: int | None = Field(default=None, ge=1, le=5_000)
+    """sources.following.candidates_max, and score.candidates_max."""
+    window_days: int | None = Field(default=None, ge=1, le=3_650)
+    """sources.following.window_days."""
+    seen_window_days: int | None = Field(default=None, ge=1, le=366)
+    """seen.window_days."""
+    seen_false_positive_rate: float | None = Field(default=None, ge=0.0001, le=0.1)
+    """seen.false_positive_rate."""
+    board_gap: int | None = Field(default=None, ge=1, le=100)
+    """select.board_gap."""
+    owner_gap: int | None = Field(default=None, ge=1, le=100)
+    """select.owner_gap."""
+    popular_counter: str | None = None
+    """popular.counter."""
+    popular_max: int | None = Field(default=None, ge=1, le=5_000)
+    """popular.pins_max."""
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -41,6 +43,8 @@ class BudgetConfig:
 
     fetch_share: float = Field(default=0.4, gt=0, lt=1)
     """Graph, seen and signals, which run at the same time."""
+    walk_share: float = Field(default=0.4, gt=0, lt=1)
+    """Boards from Pixie."""
     retrieve_share: float = Field(default=0.5, gt=0, lt=1)
     """Candidates from Polaris, or popular pins."""
     score_share: float = Field(default=0.6, gt=0, lt=1)
@@ -78,8 +82,13 @@ class FeedgenConfig:
 
     process: ProcessConfig = field(default_factory=ProcessConfig)
     """Addresses, folders and limits that every process has."""
-    following: RecipeConfig = field(default_factory=RecipeConfig)
-    """The recipe of the FOLLOWING feed."""
+    recipes_dir: Path | None = None
+    """Folder of recipes, one TOML file a feed: new feeds, and other versions of those that come with
+    feedmesh. Absent: those alone. Read at the start."""
+    experiments_path: Path | None = None
+    """TOML file of experiments; watched, and a change applies at once. Absent: none run."""
+    following: FollowingConfig = field(default_factory=FollowingConfig)
+    """Older form of a recipe's values."""
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     """How the time of a request is shared out."""
     impressions: ImpressionsConfig = field(default_factory=ImpressionsConfig)
@@ -92,8 +101,10 @@ class FeedgenConfig:
     """Client-sent seen pins at most."""
     session_hours_max: int = Field(default=168, ge=1, le=8_760)
     """Age of a session that a cursor may go on with; an older one is refused, and a new one begins."""
+    insertions_max: int = Field(default=100, ge=0, le=1_000)
+    """Items that a request may bring for the recipe's slots."""
     last_known_bytes_max: int = Field(default=32_000_000, ge=0)
-    """Memory for the followed boards that were last known, used while Apiary cannot be asked."""
+    """Memory for what users follow and hide as last known, used while Apiary cannot be asked."""
     feature_log_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the requests whose served pins go to Scorpion's feature log; drawn by request id. 0: none."""
     feature_log_queue_max: int = Field(default=100, ge=1)

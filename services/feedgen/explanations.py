@@ -1,7 +1,7 @@
 """Why items have their scores: what Scorpion says in columns, as messages of the page's items.
 
 Owns the order of the shares: the greatest contribution first, whatever its sign. Refuses nothing: columns
-come checked from `score_answers.py`.
+come checked from `messages/score.py`.
 """
 
 from __future__ import annotations

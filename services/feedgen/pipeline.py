@@ -1,65 +1,56 @@
-"""The request path: sources → retrieve → filter → score → select → display and explain.
+"""The request path: facts → sources → filter → score → place → select → display and explain.
 
 Owns the order of the stages and what is done when one is missed. Each stage is one short method, in the
 order in which it runs; `Run` (run.py) keeps their time and their reports, `answers.Mesh` is how they ask.
-Refuses nothing itself: requests come checked from `service.py`. Fallbacks, in order:
+Every feed takes this path: what differs is its recipe (recipes/). Refuses nothing itself: requests come
+checked from `service.py`. Fallbacks, in order:
 
-    graph     missed → boards as last known to this process → popular pins
+    graph     missed → as last known to this process → popular pins
     seen      missed → cursor and client-sent ids alone
-    signals   missed → ranked without
-    retrieve  partial → what came; missed → popular pins
+    signals   missed → made and ranked without
+    walk      missed → the recipe's other sources → popular pins
+    retrieve  partial → what came; missed → the other sources → popular pins
     score     partial or missed → light score stands in
+    place     missed → not spaced by board and owner
     display   missed → items without what is drawn
     explain_scores  partial or missed → items without what their scores are made of
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feedmesh.scorpion.v1 import scorpion_pb2
-from feedmesh.type.v1 import type_pb2
-from services.chassis.errors import BadRequest, NotFound, Unavailable
-from services.feedgen.answers import Explained, FollowedBoards, Mesh, Objects, RetrieveAsk, ScoreAsk
-from services.feedgen.candidates import Candidates, blended, without
-from services.feedgen.config import BudgetConfig, RecipeConfig
-from services.feedgen.last_known import LastKnownBoards
-from services.feedgen.page import Ask, Page, Ranked, Ranking, Source
-from services.feedgen.popular import PopularPins
+from services.chassis.errors import NotFound
+from services.feedgen.answers import Hidden, Mesh, ScoreAsk
+from services.feedgen.candidates import Candidates, joined, without
+from services.feedgen.candidates import blended as blended_scores
+from services.feedgen.config import BudgetConfig
+from services.feedgen.finishing import Finisher
+from services.feedgen.hidden import is_among, marks_hidden
+from services.feedgen.page import Ask, Page, Ranked, Ranking, Source, Sourced
 from services.feedgen.run import COMPLETE, SKIPPED, Run
-from services.feedgen.selection import Spacing, select
-
-_DAY_MS: Final = 86_400_000
-_RETRIEVE_MAX: Final = 10_000
-_EXPLAINED_MAX: Final = 250
-"""Candidates that Scorpion explains in one call."""
-
-
-@dataclass(frozen=True)
-class _Sources:
-    followed: FollowedBoards | None
-    source: Source
-    seen: type_pb2.BloomFilter | None
-    signals: Sequence[scorpion_pb2.UserSignal]
+from services.feedgen.selection import Share, Spacing, select
+from services.feedgen.slots import Insertion, Placed, laid_out, planned
+from services.feedgen.sources.facts import Facts, FactsFetcher
+from services.feedgen.sources.last_known import LastKnownGraphs
+from services.feedgen.sources.placing import Placer
+from services.feedgen.sources.reader import FALLBACK, SourceReader
 
 
-class FollowingFeed:
-    """Makes pages of the FOLLOWING feed."""
+class Feed:
+    """Makes pages, by the recipe that each request brings."""
 
-    def __init__(
-        self, mesh: Mesh, recipe: RecipeConfig, budget: BudgetConfig, last_known: LastKnownBoards
-    ) -> None:
+    def __init__(self, mesh: Mesh, budget: BudgetConfig, last_known: LastKnownGraphs) -> None:
         self._mesh = mesh
-        self._recipe = recipe
         self._budget = budget
-        self._last_known = last_known
-        self._popular = PopularPins(mesh, recipe, budget)
+        self._facts = FactsFetcher(mesh, budget, last_known)
+        self._sources = SourceReader(mesh, budget)
+        self._placer = Placer(mesh, budget)
+        self._finisher = Finisher(mesh, budget)
 
     async def page(self, ask: Ask, run: Run) -> Page:
         """One page.
@@ -69,255 +60,163 @@ class FollowingFeed:
             BadRequest, TokenAhead: the request's own fault, found by another service.
             NotFound: the model that the request names is not there.
         """
-        sources = await self._fetch(ask, run)
-        candidates, source = await self._retrieve(ask, sources, run)
-        fresh = self._filter(ask, candidates, run)
-        ranked = await self._score(ask, fresh, sources.signals, run)
-        if source.popular:
-            ranked = await self._popular.place(ask, ranked, run)
-        page, more = self._select(ask, ranked, run)
-        objects, explained = await self._finish(ask, page, source, sources.signals, run)
-        return Page(
-            items=page.candidates,
-            scores=page.scores,
-            scored=page.scored,
-            source=source,
-            model=page.model,
-            objects=objects,
-            explained=explained,
-            more=more,
+        facts = await self._facts.fetch(ask, run)
+        given = await self._sources.read(ask, facts, run)
+        hidden = facts.graph.hidden if facts.graph is not None else Hidden()
+        plan = self._planned(ask, hidden)
+        fresh = self._filter(ask, given, hidden, plan, run)
+        ranked = await self._score(ask, fresh, facts, run)
+        placed = await self._placer.place(ask, ranked, hidden, run)
+        selected = self._select(ask, given, placed, page_size=ask.page_size - len(plan), run=run)
+        places, inserted = laid_out(plan, len(selected))
+        page = Page(
+            items=selected.candidates,
+            scores=selected.scores,
+            scored=selected.scored,
+            places=places,
+            inserted=inserted,
+            source=_source_of(facts, given),
+            sources=given,
+            model=selected.model,
+            more=len(fresh) > len(selected),
         )
+        return await self._finisher.finish(ask, page, selected, facts.signals, run)
 
-    # --- sources ---------------------------------------------------------------------------------------
+    # --- filter ----------------------------------------------------------------------------------------
 
-    async def _fetch(self, ask: Ask, run: Run) -> _Sources:
-        """Graph, seen and signals at the same time."""
-        graph_task = asyncio.create_task(self._graph(ask, run))
-        seen_task = asyncio.create_task(self._seen(ask, run))
-        signals_task = asyncio.create_task(self._signals(ask, run))
-        try:
-            followed, seen, signals = await asyncio.gather(graph_task, seen_task, signals_task)
-        finally:
-            # When one ends the request (a bad token), the others must not run on without a reader.
-            for task in (graph_task, seen_task, signals_task):
-                task.cancel()
-        source = Source.RECIPE
-        if followed is None:
-            followed = self._last_known.get(ask.user)
-            source = Source.LAST_KNOWN
-        else:
-            self._last_known.keep(ask.user, followed)
-        return _Sources(followed, source, seen, signals or ())
+    def _filter(
+        self, ask: Ask, given: Sequence[Sourced], hidden: Hidden, plan: Sequence[Placed], run: Run
+    ) -> Candidates:
+        """Candidates of all sources that this session has not served, and that the user does not hide."""
+        taken = np.array(sorted(placed.insertion.pin for placed in plan), np.uint64)
+        total = sum(sourced.recipe.candidates_max for sourced in given)
+        keep = min(1.0, ask.recipe.score.candidates_max / total)
+        parts, served_count, hidden_count = [], 0, 0
+        for at, sourced in enumerate(given):
+            candidates = sourced.candidates
+            served = ask.cursor.marks_served(candidates.pins) | is_among(candidates.pins, taken)
+            gone = marks_hidden(candidates, hidden) & ~served
+            served_count, hidden_count = served_count + int(served.sum()), hidden_count + int(gone.sum())
+            fresh = without(candidates, served | gone)
+            most = min(len(fresh), max(int(sourced.recipe.candidates_max * keep), 1))
+            part = fresh.take(np.arange(most)) if most < len(fresh) else fresh
+            parts.append(_from_source(part, sourced, at, alone=len(given) == 1))
+        together, duplicate_count = joined(parts)
+        run.count("filter", "served_in_session", served_count)
+        run.count("filter", "hidden", hidden_count)
+        if len(given) > 1:
+            run.count("filter", "in_several_sources", duplicate_count)
+        run.count("filter", "kept", len(together))
+        return _with_visits(together, given)
 
-    async def _graph(self, ask: Ask, run: Run) -> FollowedBoards | None:
-        return await run.stage(
-            "graph",
-            self._budget.fetch_share,
-            lambda timeout_s: self._mesh.followed_boards(
-                ask.user, limit=self._recipe.boards_max, timeout_s=timeout_s
-            ),
-            instead="boards as last known, or popular pins, were used",
-        )
+    # --- score -----------------------------------------------------------------------------------------
 
-    async def _seen(self, ask: Ask, run: Run) -> type_pb2.BloomFilter | None:
-        return await run.stage(
-            "seen",
-            self._budget.fetch_share,
-            lambda timeout_s: self._mesh.seen_filter(
-                ask.user,
-                window_days=self._recipe.seen_window_days,
-                false_positive_rate=self._recipe.seen_false_positive_rate,
-                timeout_s=timeout_s,
-            ),
-            instead="only this session and the client's own list keep pins from repeating",
-        )
-
-    async def _signals(self, ask: Ask, run: Run) -> Sequence[scorpion_pb2.UserSignal] | None:
-        if ask.ranking is not Ranking.MODEL:
-            run.report("signals", SKIPPED)
-            return None
-        return await run.stage(
-            "signals",
-            self._budget.fetch_share,
-            lambda timeout_s: self._mesh.signals(ask.user, timeout_s=timeout_s),
-            instead="ranked without the signals of the last minutes",
-        )
-
-    # --- retrieve --------------------------------------------------------------------------------------
-
-    async def _retrieve(self, ask: Ask, sources: _Sources, run: Run) -> tuple[Candidates, Source]:
-        """Candidates of the followed boards; popular pins when there are no boards or nobody answered."""
-        followed = sources.followed
-        if followed is None:
-            return await self._popular.candidates(ask, run), Source.POPULAR_FALLBACK
-        if not len(followed.boards):
-            cold = not followed.missing
-            return await self._popular.candidates(ask, run), (
-                Source.POPULAR_COLD_START if cold else Source.POPULAR_FALLBACK
-            )
-        run.count("graph", "followed_boards", len(followed.boards))
-        retrieved = await run.stage(
-            "retrieve",
-            self._budget.retrieve_share,
-            lambda timeout_s: self._mesh.retrieve(
-                followed, self._retrieve_ask(ask, sources.seen), timeout_s=timeout_s
-            ),
-            instead="popular pins were used",
-        )
-        if retrieved is None:
-            return await self._popular.candidates(ask, run), Source.POPULAR_FALLBACK
-        for reason, count in retrieved.funnel.items():
-            run.count("retrieve", reason, count)
-        return retrieved.candidates, sources.source
-
-    def _retrieve_ask(self, ask: Ask, seen: type_pb2.BloomFilter | None) -> RetrieveAsk:
-        session_ms = ask.cursor.session_ms
-        return RetrieveAsk(
-            seen=seen,
-            excluded_pins=ask.client_seen,
-            # The session's own pins are filtered here by hash, so as many more are asked for.
-            limit=min(self._recipe.candidates_max + len(ask.cursor.served), _RETRIEVE_MAX),
-            saved_after_ms=session_ms - self._recipe.window_days * _DAY_MS,
-            # The first page takes pins of this very moment; later pages stay in the session's past.
-            saved_before_ms=session_ms if ask.cursor.page else 0,
-            now_ms=session_ms,
-            newest_first=ask.ranking is Ranking.NEWEST,
-        )
-
-    # --- filter, score ---------------------------------------------------------------------------------
-
-    def _filter(self, ask: Ask, candidates: Candidates, run: Run) -> Candidates:
-        """Candidates that this session has not served."""
-        served = ask.cursor.marks_served(candidates.pins)
-        run.count("filter", "served_in_session", int(served.sum()))
-        fresh = without(candidates, served)
-        kept = fresh.take(np.arange(min(len(fresh), self._recipe.candidates_max)))
-        run.count("filter", "kept", len(kept))
-        return kept
-
-    async def _score(
-        self, ask: Ask, candidates: Candidates, signals: Sequence[scorpion_pb2.UserSignal], run: Run
-    ) -> Ranked:
+    async def _score(self, ask: Ask, candidates: Candidates, facts: Facts, run: Run) -> Ranked:
         """The score that each candidate is ranked by."""
         if ask.ranking is not Ranking.MODEL or not len(candidates):
             run.report("score", SKIPPED)
             return _unscored(candidates, _without_model(ask.ranking, candidates))
+        score_ask = ScoreAsk(
+            ask.user,
+            ask.model or ask.recipe.score.model,
+            ask.cursor.session_ms,
+            facts.signals.scored_with,
+            ask.log_id,
+        )
         scored = await run.stage(
             "score",
             self._budget.score_share,
-            lambda timeout_s: self._mesh.score(
-                candidates,
-                ScoreAsk(ask.user, ask.model, ask.cursor.session_ms, signals, ask.log_id),
-                timeout_s=timeout_s,
-            ),
+            lambda timeout_s: self._mesh.score(candidates, score_ask, timeout_s=timeout_s),
             instead="ranked by light score",
             # A mesh without a model is a whole mesh, ranked by light score; a model that was asked for by
             # name and is not there is the caller's to mend.
             final=(NotFound,) if ask.model else (),
-            not_set_up=(NotFound,),
+            not_set_up=() if ask.recipe.score.model else (NotFound,),
         )
         if scored is None:
             return _unscored(candidates, candidates.light)
         run.count("score", "scored", int(scored.present.sum()))
-        scores = blended(scored.scores, scored.present, candidates.light)
-        return Ranked(candidates, scores, scored.present, scored.model)
+        scores = blended_scores(scored.scores, scored.present, candidates.light)
+        nowhere = np.zeros(len(candidates), np.bool_)
+        return Ranked(candidates, scores, scored.present, nowhere, scored.model)
 
-    # --- select, display -------------------------------------------------------------------------------
+    # --- select ----------------------------------------------------------------------------------------
 
-    def _select(self, ask: Ask, ranked: Ranked, run: Run) -> tuple[Ranked, bool]:
-        """The page, and whether anything is left after it."""
+    def _planned(self, ask: Ask, hidden: Hidden) -> list[Placed]:
+        """What is inserted into this page."""
+        if not ask.recipe.slots:
+            return []
+
+        def refused(insertion: Insertion) -> bool:
+            pin = np.array([insertion.pin], np.uint64)
+            ids = ((pin, hidden.pins), ([insertion.board], hidden.boards), ([insertion.owner], hidden.owners))
+            return bool(ask.cursor.marks_served(pin)[0]) or any(
+                bool(is_among(np.asarray(one, np.uint64), ascending)[0]) for one, ascending in ids
+            )
+
+        return planned(
+            ask.recipe.slots,
+            ask.insertions,
+            shown_before=ask.cursor.shown_count,
+            page_size=ask.page_size,
+            refused=refused,
+        )
+
+    def _select(
+        self, ask: Ask, given: Sequence[Sourced], ranked: Ranked, *, page_size: int, run: Run
+    ) -> Ranked:
+        """The candidates that make the page."""
         began = run.clock.monotonic()
-        spacing = Spacing(board_gap=self._recipe.board_gap, owner_gap=self._recipe.owner_gap)
-        candidates = ranked.candidates
+        rule = ask.recipe.select
+        spacing = Spacing(rule.board_gap, rule.owner_gap, rule.interest_gap, rule.source_gap)
+        shares = [Share(sourced.recipe.share_min, sourced.recipe.share_max) for sourced in given]
         selected = select(
-            ranked.scores, candidates.boards, candidates.owners, page_size=ask.page_size, spacing=spacing
+            ranked.scores, ranked.candidates, page_size=page_size, spacing=spacing, shares=shares
         )
         run.count("select", "moved_for_spacing", selected.moved_count)
         run.count("select", "spacing_relaxed", selected.relaxed_count)
+        if len(shares) > 1:
+            run.count("select", "over_share", selected.over_share_count)
         run.count("select", "kept", len(selected.rows))
         run.report("select", COMPLETE, began=began)
-        return ranked.take(selected.rows), len(candidates) > len(selected.rows)
+        return ranked.take(selected.rows)
 
-    async def _finish(
-        self,
-        ask: Ask,
-        page: Ranked,
-        source: Source,
-        signals: Sequence[scorpion_pb2.UserSignal],
-        run: Run,
-    ) -> tuple[Objects, Explained]:
-        """What is drawn, and when it is asked for what the scores are made of, at the same time."""
-        if not ask.explain_scores:
-            return await self._display(ask, page.candidates, run), Explained()
-        display_task = asyncio.create_task(self._display(ask, page.candidates, run))
-        explain_task = asyncio.create_task(self._explain(ask, page, source, signals, run))
-        try:
-            return await asyncio.gather(display_task, explain_task)
-        finally:
-            for task in (display_task, explain_task):
-                task.cancel()
 
-    async def _explain(
-        self,
-        ask: Ask,
-        page: Ranked,
-        source: Source,
-        signals: Sequence[scorpion_pb2.UserSignal],
-        run: Run,
-    ) -> Explained:
-        """What the scores are made of, asked for as Score was."""
-        places = np.flatnonzero(page.scored)
-        if not places.size:
-            run.report("explain_scores", SKIPPED, "no model scored what is on the page")
-            return Explained()
-        asked = places[:_EXPLAINED_MAX]
-        candidates = page.candidates.take(asked)
-        if source.popular:
-            # Their boards and owners were looked up after they were scored.
-            unknown = np.zeros(len(asked), np.uint64)
-            candidates = replace(candidates, boards=unknown, owners=unknown)
+def _from_source(candidates: Candidates, sourced: Sourced, at: int, *, alone: bool) -> Candidates:
+    """A source's candidates under its place in the recipe."""
+    if alone:
+        return candidates
+    if sourced.basis == "popular" and len(candidates):
+        # Counts have no bound, light scores do: beside others they are brought to 0 to 1.
+        greatest = max(float(candidates.light.max()), 1e-30)
+        candidates = replace(candidates, light=candidates.light / np.float32(greatest))
+    return replace(candidates, sources=np.full(len(candidates), at, np.uint8))
 
-        async def call(timeout_s: float) -> Explained:
-            score_ask = ScoreAsk(ask.user, page.model, ask.cursor.session_ms, signals)
-            try:
-                explained = await self._mesh.explain(candidates, score_ask, timeout_s=timeout_s)
-            except BadRequest as fault:
-                # A Scorpion with other limits; the page that is there must not end for it.
-                raise Unavailable(str(fault)) from fault
-            left_out = len(places) - len(asked)
-            missing = explained.missing or (f"{left_out} items beyond {len(asked)}" if left_out else "")
-            return Explained([replace(part, rows=asked[part.rows]) for part in explained.parts], missing)
 
-        explained = await run.stage(
-            "explain_scores",
-            self._budget.explain_share,
-            call,
-            instead="items come without what their scores are made of",
-        )
-        return explained or Explained()
+def _with_visits(candidates: Candidates, given: Sequence[Sourced]) -> Candidates:
+    """Every candidate with the visits of the walk, whoever gave it: a walk passes many pins."""
+    walked = next((sourced.walked for sourced in given if sourced.walked is not None), None)
+    if walked is None or not len(walked.pins):
+        return candidates
+    places = np.minimum(np.searchsorted(walked.pins, candidates.pins), len(walked.pins) - 1)
+    visits = np.where(walked.pins[places] == candidates.pins, walked.pin_visits[places], np.float32(0))
+    return replace(candidates, pin_visits=visits.astype(np.float32, copy=False))
 
-    async def _display(self, ask: Ask, items: Candidates, run: Run) -> Objects:
-        """What a frontend draws, in one batch."""
-        if not ask.display or not len(items):
-            run.report("display", SKIPPED)
-            return Objects({})
-        wanted: dict[int, list[int]] = {type_pb2.OBJECT_KIND_PIN: items.pins.tolist()}
-        if "board" in ask.display:
-            wanted[type_pb2.OBJECT_KIND_BOARD] = np.unique(items.boards[items.boards > 0]).tolist()
-        if "owner" in ask.display:
-            owners = np.unique(np.concatenate([items.owners, items.via]))
-            wanted[type_pb2.OBJECT_KIND_USER] = owners[owners > 0].tolist()
-        objects = await run.stage(
-            "display",
-            self._budget.display_share,
-            lambda timeout_s: self._mesh.objects(wanted, timeout_s=timeout_s),
-            instead="items come without what is drawn",
-        )
-        return objects or Objects({})
+
+def _source_of(facts: Facts, given: Sequence[Sourced]) -> Source:
+    """Where the page's candidates came from, in one word."""
+    # A recipe may want popular pins; only where they stand in for something else the answer is another.
+    stand_ins = [one for one in given if one.basis == "popular" and one.recipe.kind == "walk"]
+    stand_ins += [one for one in given if one.recipe is FALLBACK]
+    if stand_ins and all(one.basis in ("popular", "") for one in given):
+        failed = any(one.failed for one in given)
+        return Source.POPULAR_FALLBACK if failed else Source.POPULAR_COLD_START
+    return Source.LAST_KNOWN if facts.last_known else Source.RECIPE
 
 
 def _unscored(candidates: Candidates, scores: NDArray[np.float32]) -> Ranked:
-    return Ranked(candidates, scores, np.zeros(len(candidates), np.bool_), "")
+    nowhere = np.zeros(len(candidates), np.bool_)
+    return Ranked(candidates, scores, nowhere, nowhere, "")
 
 
 def _without_model(ranking: Ranking, candidates: Candidates) -> NDArray[np.float32]:

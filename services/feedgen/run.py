@@ -65,6 +65,10 @@ class Run:
         """Note how many a stage kept, or removed and why."""
         self.funnel.append((stage, reason, count))
 
+    def missed(self, stage: str) -> bool:
+        """Whether the stage was asked for and gave nothing."""
+        return any(report.stage == stage and report.status == MISSED for report in self.reports)
+
     @property
     def complete(self) -> bool:
         """Whether every stage that was asked for gave everything."""

@@ -1,29 +1,48 @@
 """Selection: which of the ranked candidates make the page, and in which order.
 
-Owns spacing: two pins of one board, or of one owner, do not stand next to each other while there is
-anything else to show. Refuses nothing: when only one board is left, its pins fill the page (a full page is
-worth more than variety that is not there). Cost: one sort, then about a microsecond for each row that is
-looked at: as many as the page has, and those that had to wait. Rows of one board and owner wait in one queue
-behind their best, so a board with a thousand pins is looked at once a place. Source of the shape: task
-scheduling with a cool-down.
+Owns spacing and shares. Two pins of one board, owner or followed interest do not stand next to each other
+while there is anything else to show; each source has its part of the page, at every place of it, while it has
+candidates. Refuses nothing: when only one board is left, its pins fill the page (a full page is worth more
+than variety that is not there). For each place, the first of these that has a row:
+
+    a source that is owed one (it would fall under its least share), else any below its greatest share
+      ... and not within the source gap, free of the other gaps
+      ... within the source gap
+    any source, free of the gaps                                              a share relaxed
+    any source, whatever its gaps                                             spacing relaxed
+
+Cost: one sort, then about a microsecond for each row that is looked at: as many as the page has, and those
+that had to wait (`stream.py`), for each source that may be next.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.feedgen.candidates import Candidates
+from services.feedgen.stream import Gaps, Shown, Stream
+
+
+@dataclass(frozen=True)
+class Share:
+    """A source's part of the page, 0 to 1."""
+
+    least: float = 0.0
+    greatest: float = 1.0
+
 
 @dataclass(frozen=True)
 class Spacing:
-    """How far apart pins of one board or owner stand at least; 1 means no rule."""
+    """How far apart pins of one kind stand at least; 1 means no rule."""
 
-    board_gap: int
-    owner_gap: int
+    board_gap: int = 1
+    owner_gap: int = 1
+    interest_gap: int = 1
+    source_gap: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,102 +51,121 @@ class Selected:
 
     rows: NDArray[np.intp]
     moved_count: int
-    """Times that the best candidate left had to wait because of its board or owner."""
+    """Times that the best candidate left had to wait because of its board, owner or interest."""
     relaxed_count: int
     """Items that stand closer than the rule asks, because nothing else was left."""
+    over_share_count: int
+    """Items beyond their source's greatest share, because no other source had a row."""
 
 
 def select(
     scores: NDArray[np.float32],
-    boards: NDArray[np.uint64],
-    owners: NDArray[np.uint64],
+    candidates: Candidates,
     *,
     page_size: int,
     spacing: Spacing,
+    shares: Sequence[Share] = (Share(),),
 ) -> Selected:
-    """The best `page_size` rows by score under the spacing rule.
+    """The best `page_size` rows by score under the spacing rules and the shares, one for each source.
 
-    Greedy: each place gets the best row whose board and owner have not been shown within their gaps. Board
-    or owner 0 means unknown and is under no rule. Ties in score: the earlier row first.
+    Greedy, place by place. Board, owner or interest 0 means unknown and is under no rule. Ties in score: the
+    earlier row first.
     """
     order = np.argsort(-scores, kind="stable")
-    selection = _Selection(spacing, boards[order].tolist(), owners[order].tolist())
-    while len(selection.page) < page_size and selection.take_next():
+    page = _Page(candidates, order, spacing, shares)
+    while len(page.rows) < page_size and page.take_next():
         pass
-    return Selected(order[selection.page], selection.moved_count, selection.relaxed_count)
+    return Selected(
+        np.array(page.rows, np.intp),
+        sum(stream.moved_count for stream in page.streams),
+        page.relaxed_count,
+        page.over_share_count,
+    )
 
 
-@dataclass(slots=True)
-class _Selection:
-    """A page in the making. A row is known by its rank here, 0 the best: lower ranks go first everywhere."""
+class _Page:
+    """A page in the making."""
 
-    spacing: Spacing
-    boards: list[int]
-    owners: list[int]
-    page: list[int] = field(default_factory=list)
-    moved_count: int = 0
-    relaxed_count: int = 0
-    _next: int = 0
-    """The best rank that was not looked at."""
-    _ready: list[int] = field(default_factory=list)
-    """Heap of ranks that waited and may be free now."""
-    _waiting: list[tuple[int, int]] = field(default_factory=list)
-    """Heap of (place from which it is free, rank): the best of each queue that has to wait."""
-    _queues: dict[tuple[int, int], deque[int]] = field(default_factory=dict)
-    """By (board, owner): ranks behind the one in `_ready` or `_waiting`; empty: nothing is behind it."""
-    _board_free_at: dict[int, int] = field(default_factory=dict)
-    _owner_free_at: dict[int, int] = field(default_factory=dict)
+    def __init__(
+        self,
+        candidates: Candidates,
+        order: NDArray[np.intp],
+        spacing: Spacing,
+        shares: Sequence[Share],
+    ) -> None:
+        self.rows: list[int] = []
+        self.relaxed_count = 0
+        self.over_share_count = 0
+        self._shares = shares
+        self._counts = [0] * len(shares)
+        self._source_gap = spacing.source_gap
+        self._source_free_at = [0] * len(shares)
+        gaps = Gaps(spacing.board_gap, spacing.owner_gap, spacing.interest_gap)
+        shown = Shown()
+        sources = candidates.sources[order]
+        self.streams = [
+            Stream.of(candidates, order if len(shares) == 1 else order[sources == at], gaps, shown)
+            for at in range(len(shares))
+        ]
+        # A row's rank among all: what sources are compared by.
+        self._ranks = np.empty(len(order), np.intp)
+        self._ranks[order] = np.arange(len(order))
 
     def take_next(self) -> bool:
         """Fill one place; False when no row is left."""
-        place = len(self.page)
-        while self._waiting and self._waiting[0][0] <= place:
-            heapq.heappush(self._ready, heapq.heappop(self._waiting)[1])
-        while (rank := self._best()) >= 0:
-            free_at = max(
-                self._board_free_at.get(self.boards[rank], 0), self._owner_free_at.get(self.owners[rank], 0)
-            )
-            if free_at <= place:
-                self._show(rank, place)
+        place = len(self.rows)
+        if len(self.streams) == 1:
+            return self._take(0, place) or self._take_relaxed([0], place)
+        left = [at for at, stream in enumerate(self.streams) if stream.has_rows]
+        owed = self._owed(left, place)
+        below = [at for at in left if self._counts[at] + 1 <= self._shares[at].greatest * (place + 1) + 1]
+        for choice in (owed, below):
+            rested = [at for at in choice if self._source_free_at[at] <= place]
+            if self._take_best(rested, place) or self._take_best(choice, place):
                 return True
-            self.moved_count += 1
-            self._queues.setdefault((self.boards[rank], self.owners[rank]), deque())
-            heapq.heappush(self._waiting, (free_at, rank))
-        if not self._waiting:
+        if self._take_best(left, place):
+            self.over_share_count += 1
+            return True
+        return self._take_relaxed(left, place)
+
+    def _owed(self, left: Sequence[int], place: int) -> list[int]:
+        """Sources of which one must have this place, or least shares cannot all hold any more.
+
+        Looks a few places ahead, where the places that are owed until then are as many as there are.
+        """
+        for ahead in range(1, 2 * len(left) + 1):
+            needs = [int(self._shares[at].least * (place + ahead) + 1e-9) - self._counts[at] for at in left]
+            if sum(need for need in needs if need > 0) >= ahead:
+                return [at for at, need in zip(left, needs, strict=True) if need > 0]
+        return []
+
+    def _take_best(self, choice: Sequence[int], place: int) -> bool:
+        """Show the best free row of the given sources."""
+        best, best_rank = -1, -1
+        for at in choice:
+            row = self.streams[at].peek(place)
+            if row >= 0 and (best < 0 or self._ranks[row] < best_rank):
+                best, best_rank = at, int(self._ranks[row])
+        return best >= 0 and self._take(best, place)
+
+    def _take(self, at: int, place: int) -> bool:
+        row = self.streams[at].take(place)
+        if row < 0:
             return False
-        best = min(range(len(self._waiting)), key=lambda at: self._waiting[at][1])
-        rank = self._waiting.pop(best)[1]
-        heapq.heapify(self._waiting)
-        self.relaxed_count += 1
-        self._show(rank, place)
+        self._show(at, row, place)
         return True
 
-    def _best(self) -> int:
-        """Take the best rank that may be free, -1 when there is none; rows behind one that waits queue up."""
-        boards, owners, queues = self.boards, self.owners, self._queues
-        at = self._next
-        while at < len(boards):
-            if self._ready and self._ready[0] < at:
-                break
-            queue = queues.get((boards[at], owners[at]))
-            if queue is None:
-                self._next = at + 1
-                return at
-            queue.append(at)
-            at += 1
-        self._next = at
-        return heapq.heappop(self._ready) if self._ready else -1
+    def _take_relaxed(self, choice: Sequence[int], place: int) -> bool:
+        """Show the best row that waits, of any of the given sources."""
+        waiting = [(self._ranks[row], at) for at in choice if (row := self.streams[at].best_waiting()) >= 0]
+        if not waiting:
+            return False
+        at = min(waiting)[1]
+        self.relaxed_count += 1
+        self._show(at, self.streams[at].take_waiting(place), place)
+        return True
 
-    def _show(self, rank: int, place: int) -> None:
-        board, owner = self.boards[rank], self.owners[rank]
-        self.page.append(rank)
-        if board:
-            self._board_free_at[board] = place + self.spacing.board_gap
-        if owner:
-            self._owner_free_at[owner] = place + self.spacing.owner_gap
-        queue = self._queues.get((board, owner))
-        if queue:
-            heapq.heappush(self._ready, queue.popleft())
-        elif queue is not None:
-            # Nothing behind it: the next of its kind is met in the order of ranks.
-            del self._queues[board, owner]
+    def _show(self, at: int, row: int, place: int) -> None:
+        self.rows.append(row)
+        self._counts[at] += 1
+        self._source_free_at[at] = place + self._source_gap

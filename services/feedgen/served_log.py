@@ -23,8 +23,6 @@ from services.feedgen.answers import LoggedCounts, ServedPage
 from services.feedgen.metrics import FeedgenMetrics
 from services.feedgen.page import Ask, Page
 
-_FEED = "following"
-
 _log = structlog.get_logger(__name__)
 
 
@@ -73,21 +71,22 @@ class ServedLog:
 
     def add(self, ask: Ask, page: Page, *, request_id: str, served_ms: int) -> None:
         """Queue what the model scored of a sampled page. Never blocks; drops and counts when full."""
-        places = np.flatnonzero(page.scored)
-        if not places.size:
+        rows = np.flatnonzero(page.scored)
+        if not rows.size:
             return
         if len(self._queue) >= self._queue_max:
-            self._metrics.feature_log_rows.labels("dropped").inc(places.size)
+            self._metrics.feature_log_rows.labels("dropped").inc(rows.size)
             return
         self._queue.append(
             ServedPage(
                 log_id=ask.log_id,
                 user=ask.user,
-                pins=page.items.pins[places],
-                positions=places.astype(np.uint16),
-                feed=_FEED,
+                pins=page.items.pins[rows],
+                positions=np.array(page.places, np.uint16)[rows],
+                feed=ask.recipe.name,
                 request_id=request_id,
                 served_ms=served_ms,
+                arms=[f"{experiment}={arm}" for experiment, arm in ask.arms],
             )
         )
         self._arrived.set()

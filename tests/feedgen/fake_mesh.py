@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedmesh.rockstore.v1 import rockstore_pb2
-from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
 from services.chassis.columns.bloom import BloomFilter
 from services.chassis.errors import FeedmeshError, Unavailable
 from services.chassis.rpc.context import staleness
 from services.feedgen.answers import (
+    Acted,
     Explained,
     ExplainedRows,
-    FollowedBoards,
+    GraphAsk,
+    Hidden,
+    Lists,
     LoggedCounts,
     Objects,
     RetrieveAsk,
@@ -26,8 +28,12 @@ from services.feedgen.answers import (
     ScoreAsk,
     Scored,
     ServedPage,
+    Signals,
+    UserGraph,
+    WalkAsk,
+    Walked,
 )
-from services.feedgen.candidates import Candidates, popular
+from services.feedgen.candidates import Candidates, candidates_of, popular
 
 HALF_LIFE_MS = 14 * 86_400_000
 
@@ -39,6 +45,11 @@ class FakeMesh:
     follows: dict[int, list[int]] = field(default_factory=dict)
     boards: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
+    interests: dict[int, list[int]] = field(default_factory=dict)
+    """Followed interests by user."""
+    interest_pins: dict[int, list[tuple[int, int, float]]] = field(default_factory=dict)
+    acted: dict[int, Acted] = field(default_factory=dict)
+    hidden: dict[int, Hidden] = field(default_factory=dict)
     seen: dict[int, set[int]] = field(default_factory=dict)
     full_scores: dict[int, float] = field(default_factory=dict)
     popularity: dict[int, float] = field(default_factory=dict)
@@ -54,6 +65,9 @@ class FakeMesh:
     explained: list[tuple[Candidates, ScoreAsk]] = field(default_factory=list)
     """What Score and Explain were asked."""
     served: list[ServedPage] = field(default_factory=list)
+    graph_asks: list[GraphAsk] = field(default_factory=list)
+    walks: list[WalkAsk] = field(default_factory=list)
+    retrieved: list[Lists] = field(default_factory=list)
 
     async def _enter(self, call: str) -> str:
         self.calls.append(call)
@@ -71,11 +85,20 @@ class FakeMesh:
         for call in calls:
             self.faults[call] = Unavailable(f"{call} is down")
 
-    async def followed_boards(self, user: int, *, limit: int, timeout_s: float) -> FollowedBoards:
-        missing = await self._enter("followed_boards")
-        boards = np.array(sorted(self.follows.get(user, []))[:limit], np.uint64)
-        zeros = np.zeros(len(boards), np.uint64)
-        return FollowedBoards(boards, np.ones(len(boards), np.float32), zeros, missing)
+    async def user_graph(self, user: int, ask: GraphAsk, *, timeout_s: float) -> UserGraph:
+        missing = await self._enter("user_graph")
+        self.graph_asks.append(ask)
+        return UserGraph(
+            boards=Lists.of(_ids(self.follows.get(user, [])[: ask.boards_max])),
+            interests=replace(
+                Lists.of(_ids(self.interests.get(user, [])[: ask.interests_max])), are_interests=True
+            ),
+            own_boards=_ids([board for board, owner in self.owners.items() if owner == user])[
+                : ask.own_boards_max
+            ],
+            hidden=self.hidden.get(user, Hidden()),
+            missing=missing,
+        )
 
     async def seen_filter(
         self, user: int, *, window_days: int, false_positive_rate: float, timeout_s: float
@@ -93,20 +116,47 @@ class FakeMesh:
         await self._enter("seen_pins")
         return np.array(sorted(self.seen.get(user, set())), np.uint64)
 
-    async def signals(self, user: int, *, timeout_s: float) -> Sequence[scorpion_pb2.UserSignal]:
+    async def signals(self, user: int, *, timeout_s: float) -> Signals:
         await self._enter("signals")
-        return ()
+        acted = self.acted.get(user)
+        return Signals((), {"recent_pins": acted} if acted is not None else {})
 
-    async def retrieve(self, followed: FollowedBoards, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
-        missing = await self._enter("retrieve")
+    async def walk(self, ask: WalkAsk, *, timeout_s: float) -> Walked:
+        """Boards that have a query pin, as often as they have; and the pins of those boards."""
+        missing = await self._enter("walk")
+        self.walks.append(ask)
+        query = set(ask.pins.tolist())
+        found: dict[int, list[int]] = {}
+        for board, rows in self.boards.items():
+            led = sorted(pin for pin, _, _ in rows if pin in query)
+            if led and board not in ask.excluded_boards.tolist():
+                found[board] = led
+        boards = sorted(found)
+        pins = sorted({pin for board in boards for pin, _, _ in self.boards[board]})
+        visits = np.array([len(found[board]) for board in boards], np.uint32)
+        return Walked(
+            boards=np.array(boards, np.uint64),
+            scores=visits.astype(np.float32),
+            visits=visits,
+            pins=np.array(pins, np.uint64),
+            pin_visits=np.ones(len(pins), np.float32),
+            led_from={board: [(pin, 1) for pin in led] for board, led in found.items()},
+            graph_version="fake",
+            missing=missing,
+        )
+
+    async def retrieve(self, lists: Lists, ask: RetrieveAsk, *, timeout_s: float) -> Retrieved:
+        missing = await self._enter("retrieve_interests" if lists.are_interests else "retrieve")
+        self.retrieved.append(lists)
+        of_list = self.interest_pins if lists.are_interests else self.boards
         hidden = set(ask.excluded_pins.tolist())
         if ask.seen is not None:
             # The fake knows the ids behind the filter, so it has no false positives.
             hidden |= set().union(*self.seen.values())
         rows = [
-            (pin, quality * 2 ** ((saved_ms - ask.now_ms) / HALF_LIFE_MS), saved_ms, board)
-            for board in followed.boards.tolist()
-            for pin, saved_ms, quality in self.boards.get(board, [])
+            (pin, quality * affinity * 2 ** ((saved_ms - ask.now_ms) / HALF_LIFE_MS), saved_ms, board)
+            for board, affinity in zip(lists.ids.tolist(), lists.affinities.tolist(), strict=True)
+            for pin, saved_ms, quality in of_list.get(board, [])
             if pin not in hidden
             and saved_ms >= ask.saved_after_ms
             and not (ask.saved_before_ms and saved_ms > ask.saved_before_ms)
@@ -115,19 +165,19 @@ class FakeMesh:
             key=(lambda row: (-row[2], row[0])) if ask.newest_first else (lambda row: (-row[1], row[0]))
         )
         rows = rows[: ask.limit]
-        plain = popular(
-            np.array([row[0] for row in rows], np.uint64), np.array([row[1] for row in rows], np.float32)
-        )
-        candidates = Candidates(
-            pins=plain.pins,
-            light=plain.light,
+        boards = np.array([row[3] for row in rows], np.uint64)
+        candidates = candidates_of(
+            np.array([row[0] for row in rows], np.uint64),
+            np.array([row[1] for row in rows], np.float32),
             saved_at=np.array([row[2] // 1000 for row in rows], np.uint32),
-            boards=np.array([row[3] for row in rows], np.uint64),
-            owners=np.array([self.owners.get(row[3], 0) for row in rows], np.uint64),
-            affinities=plain.affinities,
-            via=plain.via,
+            boards=None if lists.are_interests else boards,
+            owners=None
+            if lists.are_interests
+            else np.array([self.owners.get(row[3], 0) for row in rows], np.uint64),
+            interests=boards if lists.are_interests else None,
         )
-        return Retrieved(candidates, {"kept": len(rows)}, missing)
+        known_count = sum(board in of_list for board in lists.ids.tolist())
+        return Retrieved(candidates, {"kept": len(rows)}, known_count, missing)
 
     async def popular(self, *, counter: str, limit: int, timeout_s: float) -> Candidates:
         await self._enter("popular")
@@ -181,3 +231,7 @@ class FakeMesh:
         missing = await self._enter("objects")
         keys = [(kind, id) for kind, ids in wanted.items() for id in ids]
         return Objects({key: self.objects_by_key[key] for key in keys if key in self.objects_by_key}, missing)
+
+
+def _ids(ids: Iterable[int]) -> NDArray[np.uint64]:
+    return np.array(sorted(ids), np.uint64)

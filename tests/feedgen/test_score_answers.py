@@ -21,7 +21,7 @@ from services.chassis.shards.map import Host
 from services.chassis.shards.routing import HostAnswer
 from services.feedgen.answers import ScoreAsk, ServedPage
 from services.feedgen.candidates import popular
-from services.feedgen.score_answers import (
+from services.feedgen.messages.score import (
     explained,
     log_served_request,
     logged_counts,

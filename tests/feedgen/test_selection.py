@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from services.feedgen.candidates import Candidates, candidates_of
 from services.feedgen.selection import Spacing, select
 
 SPACING = Spacing(board_gap=3, owner_gap=2)
@@ -14,9 +15,15 @@ Rows = list[tuple[int, int, int]]
 rows_strategy = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 6), st.integers(0, 4)), max_size=60)
 
 
-def columns(rows: Rows) -> tuple[NDArray[np.float32], NDArray[np.uint64], NDArray[np.uint64]]:
+def columns(rows: Rows) -> tuple[NDArray[np.float32], Candidates]:
     scores, boards, owners = zip(*rows, strict=True) if rows else ((), (), ())
-    return np.array(scores, np.float32), np.array(boards, np.uint64), np.array(owners, np.uint64)
+    candidates = candidates_of(
+        np.arange(1, len(rows) + 1, dtype=np.uint64),
+        np.zeros(len(rows), np.float32),
+        boards=np.array(boards, np.uint64),
+        owners=np.array(owners, np.uint64),
+    )
+    return np.array(scores, np.float32), candidates
 
 
 def greedy(rows: Rows, page_size: int) -> list[int]:
@@ -38,29 +45,29 @@ def greedy(rows: Rows, page_size: int) -> list[int]:
 
 
 def test_best_scores_come_first_when_no_rule_is_broken() -> None:
-    scores, boards, owners = columns([(1, 1, 1), (3, 2, 2), (2, 3, 3)])
-    page = select(scores, boards, owners, page_size=3, spacing=SPACING)
+    scores, candidates = columns([(1, 1, 1), (3, 2, 2), (2, 3, 3)])
+    page = select(scores, candidates, page_size=3, spacing=SPACING)
     assert page.rows.tolist() == [1, 2, 0]
     assert page.moved_count == page.relaxed_count == 0
 
 
 def test_pins_of_one_board_are_spaced() -> None:
-    scores, boards, owners = columns([(9, 1, 1), (8, 1, 1), (7, 2, 2), (6, 3, 3), (5, 4, 4)])
-    page = select(scores, boards, owners, page_size=5, spacing=SPACING)
+    scores, candidates = columns([(9, 1, 1), (8, 1, 1), (7, 2, 2), (6, 3, 3), (5, 4, 4)])
+    page = select(scores, candidates, page_size=5, spacing=SPACING)
     assert page.rows.tolist() == [0, 2, 3, 1, 4]
     assert page.moved_count > 0
 
 
 def test_one_board_alone_still_fills_the_page() -> None:
-    scores, boards, owners = columns([(score, 1, 1) for score in range(10)])
-    page = select(scores, boards, owners, page_size=5, spacing=SPACING)
+    scores, candidates = columns([(score, 1, 1) for score in range(10)])
+    page = select(scores, candidates, page_size=5, spacing=SPACING)
     assert page.rows.tolist() == [9, 8, 7, 6, 5]
     assert page.relaxed_count == 4
 
 
 def test_nothing_gives_an_empty_page() -> None:
-    scores, boards, owners = columns([])
-    assert len(select(scores, boards, owners, page_size=5, spacing=SPACING).rows) == 0
+    scores, candidates = columns([])
+    assert len(select(scores, candidates, page_size=5, spacing=SPACING).rows) == 0
 
 
 @given(rows=rows_strategy, page_size=st.integers(1, 40))

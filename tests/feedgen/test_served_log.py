@@ -16,11 +16,13 @@ from services.feedgen.cursor import Cursor
 from services.feedgen.metrics import FeedgenMetrics
 from services.feedgen.page import Ask, Page, Ranking, Source
 from services.feedgen.served_log import ServedLog
+from tests.feedgen.recipes import recipe
 
 ASK = Ask(
     user=7,
+    recipe=recipe("following"),
     page_size=3,
-    cursor=Cursor(user=7, feed=1, session_ms=1),
+    cursor=Cursor(user=7, feed="following", session_ms=1),
     client_seen=np.empty(0, np.uint64),
     ranking=Ranking.MODEL,
     model="",
@@ -35,7 +37,10 @@ def page_of(scored: list[bool]) -> Page:
         items=popular(np.arange(10, 10 + count, dtype=np.uint64), np.ones(count, np.float32)),
         scores=np.ones(count, np.float32),
         scored=np.array(scored, np.bool_),
+        places=range(count),
+        inserted=(),
         source=Source.RECIPE,
+        sources=(),
         model="fake",
         objects=Objects({}),
         explained=Explained(),

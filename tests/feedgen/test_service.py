@@ -23,12 +23,14 @@ from services.chassis.rpc.rpc_metrics import ClientMetrics
 from services.feedgen.config import FeedgenConfig, ImpressionsConfig
 from services.feedgen.cursor import Cursor
 from services.feedgen.impressions import ImpressionPublisher
-from services.feedgen.last_known import LastKnownBoards
 from services.feedgen.metrics import FeedgenMetrics
-from services.feedgen.pipeline import FollowingFeed
+from services.feedgen.pipeline import Feed
+from services.feedgen.recipes.book import RecipeBook
 from services.feedgen.served_log import ServedLog
 from services.feedgen.service import FeedGeneratorService
+from services.feedgen.sources.last_known import LastKnownGraphs
 from tests.feedgen.fake_mesh import FakeMesh
+from tests.feedgen.recipes import TREES
 
 GET_FEED = Method(
     "/feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",
@@ -62,13 +64,14 @@ def serve(
     async def build(config: FeedgenConfig, host: AioHost) -> Orchestrator:
         metrics = FeedgenMetrics(host.registry)
         impressions = ImpressionPublisher(log.publish, config.impressions, metrics)
-        feed = FollowingFeed(mesh, config.following, config.budget, LastKnownBoards(bytes_max=1_000_000))
+        feed = Feed(mesh, config.budget, LastKnownGraphs(bytes_max=1_000_000))
         served_log = ServedLog(
             mesh.log_served, share=logged_share, queue_max=10, timeout_s=5, metrics=metrics
         )
         servicer = FeedGeneratorService(
             config=config,
             feed=feed,
+            recipes=RecipeBook(TREES),
             impressions=impressions,
             served_log=served_log,
             metrics=metrics,
@@ -108,7 +111,7 @@ def serve(
 
 def _session_of(session_ms: int) -> bytes:
     """A cursor with a right checksum, as anybody can make one."""
-    return Cursor(user=1, feed=feedgen_pb2.FEED_TYPE_FOLLOWING, session_ms=session_ms).encode()
+    return Cursor(user=1, feed="following", session_ms=session_ms).encode()
 
 
 @pytest.fixture
@@ -301,7 +304,7 @@ def test_answer_says_for_how_long_the_log_was_silent_and_is_complete_all_the_sam
     mesh: FakeMesh, log: Log
 ) -> None:
     mesh.boards = {board: [(pin, _now(), 0.5) for pin, _, _ in pins] for board, pins in mesh.boards.items()}
-    mesh.stale = {"followed_boards": 2_500, "retrieve": 4_000}
+    mesh.stale = {"user_graph": 2_500, "retrieve": 4_000}
 
     async def test(call: Call) -> None:
         stale = await call(feedgen_pb2.GetFeedRequest(user=USER, dry_run=True))

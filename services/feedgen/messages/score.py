@@ -43,7 +43,18 @@ def score_request(candidates: Candidates, rows: NDArray[np.intp], ask: ScoreAsk)
         signals=ask.signals,
         now_ms=ask.now_ms,
         log_id=ask.log_id,
+        columns=_walk_columns(part),
     )
+
+
+def _walk_columns(part: Candidates) -> list[scorpion_pb2.CandidateColumn]:
+    """What a walk knows of the candidates; nothing where none walked."""
+    if np.isnan(part.board_visits).all():
+        return []
+    return [
+        scorpion_pb2.CandidateColumn(name="pixie_board_visits", values_f32=pack_f32(part.board_visits)),
+        scorpion_pb2.CandidateColumn(name="pixie_visits", values_f32=pack_f32(part.pin_visits)),
+    ]
 
 
 def scored(
@@ -87,6 +98,7 @@ def log_served_request(page: ServedPage, rows: NDArray[np.intp]) -> scorpion_pb2
         feed=page.feed,
         request_id=page.request_id,
         served_ms=page.served_ms,
+        arms=page.arms,
     )
 
 
