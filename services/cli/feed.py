@@ -25,11 +25,21 @@ _STATUS_WORDS: Final = {
     feedgen_pb2.STAGE_STATUS_PARTIAL: "partial",
     feedgen_pb2.STAGE_STATUS_MISSED: "missed",
 }
+_BASIS_WORDS: Final = {
+    "followed_boards": "followed boards",
+    "followed_interests": "followed interests",
+    "popular": "popular pins",
+}
+_WALK_WORDS: Final = {
+    "recent_pins": "a walk from pins acted on lately",
+    "own_boards": "a walk from own boards",
+    "followed_boards": "a walk from followed boards",
+    "popular": "popular pins",
+}
 _SOURCE_WORDS: Final = {
-    feedgen_pb2.FEED_SOURCE_RECIPE: "followed boards",
-    feedgen_pb2.FEED_SOURCE_POPULAR_COLD_START: "popular pins, since the user follows nothing yet",
-    feedgen_pb2.FEED_SOURCE_POPULAR_FALLBACK: "popular pins, since what the user follows could not be read",
-    feedgen_pb2.FEED_SOURCE_LAST_KNOWN: "followed boards as last known, since the graph could not be read",
+    feedgen_pb2.FEED_SOURCE_POPULAR_COLD_START: "popular pins, since there is nothing to go by yet",
+    feedgen_pb2.FEED_SOURCE_POPULAR_FALLBACK: "popular pins, since the feed's own sources could not be read",
+    feedgen_pb2.FEED_SOURCE_LAST_KNOWN: "what is followed as last known, since the graph could not be read",
 }
 
 
@@ -52,6 +62,12 @@ def feed(
     user: Annotated[str, typer.Argument(help="The user's id, an integer or the string it was loaded as.")],
     pin: Annotated[str, typer.Argument(help="With --why: the one pin that is explained in full.")] = "",
     data_dir: DataDir = DEFAULT_DATA_DIR,
+    type_: Annotated[
+        str,
+        typer.Option(
+            "--type", help="following, interest, picked_for_you, home, or a recipe of this deployment."
+        ),
+    ] = "following",
     page_size: Annotated[int, typer.Option("--page-size", "-n", min=1, help="Items of a page.")] = 20,
     pages: Annotated[int, typer.Option(min=1, help="Pages of one session.")] = 1,
     ranking: Annotated[Ranking, typer.Option(help="How candidates are ranked.")] = Ranking.MODEL,
@@ -80,6 +96,7 @@ def feed(
         dry_run=dry_run,
         explain=explain,
         explain_scores=why,
+        feed=type_,
     )
     request.display_mask.paths.append("*")
     with Connection(Layout.open(data_dir)) as connection, reading_after(_token(token)):
@@ -88,7 +105,7 @@ def feed(
             if as_json:
                 print(MessageToJson(answer, preserving_proto_field_name=True))
             elif not wanted:
-                _print_page(console, answer, title=f"Feed of {user}, page {number}", why=why)
+                _print_page(console, answer, title=_title(answer, user, number), why=why)
             elif (item := found_item(answer, wanted)) is not None:
                 console.print(why_item(item))
                 return
@@ -100,6 +117,10 @@ def feed(
             f"pin {pin} is not on {'this page' if pages == 1 else 'these pages'}; ask for more with -n or "
             "--pages, and with --dry-run, here and before: what was served is not served again"
         )
+
+
+def _title(answer: feedgen_pb2.GetFeedResponse, user: str, number: int) -> str:
+    return f"{answer.feed.replace('_', ' ').capitalize()} feed of {user}, page {number}"
 
 
 def user_id(written: str) -> int:
@@ -121,14 +142,26 @@ def page_table(answer: feedgen_pb2.GetFeedResponse, *, title: str) -> Table:
         shown = item.display
         table.add_row(
             str(number),
-            shown.title or str(item.pin),
+            shown.title or (str(item.pin) if item.pin else f"(kept free: {item.slot})"),
             shown.board_title or (str(item.board) if item.board else "–"),
             shown.owner_name or (str(item.owner) if item.owner else "–"),
             ", ".join(shown.interests),
-            f"{item.score:.2f}",
-            item.reason,
+            f"{item.score:.2f}" if not item.slot else "–",
+            item.reason or item.slot,
         )
     return table
+
+
+def made_from(answer: feedgen_pb2.GetFeedResponse) -> str:
+    """What a page was made from, in words: its sources, with their items."""
+    if answer.source in _SOURCE_WORDS:
+        return _SOURCE_WORDS[answer.source]
+    parts = []
+    for source in answer.sources:
+        words = (_WALK_WORDS if source.kind == "walk" else _BASIS_WORDS).get(source.basis, source.basis)
+        if words:
+            parts.append(f"{words} ({source.item_count})" if len(answer.sources) > 1 else words)
+    return ", ".join(parts) or "nothing"
 
 
 def _print_page(console: Console, answer: feedgen_pb2.GetFeedResponse, *, title: str, why: bool) -> None:
@@ -142,8 +175,12 @@ def _print_notes(console: Console, answer: feedgen_pb2.GetFeedResponse) -> None:
     if not answer.items:
         console.print("nothing new: what there is has been seen, or is older than the feed's window")
     ranked = f"ranked by {answer.model}" if answer.model else "ranked without a model"
-    source = _SOURCE_WORDS.get(answer.source, "")
-    console.print(f"from {source}, {ranked}, request {answer.request_id}", style="dim", soft_wrap=True)
+    console.print(
+        f"from {made_from(answer)}; {ranked}; request {answer.request_id}", style="dim", soft_wrap=True
+    )
+    if answer.arms:
+        arms = ", ".join(f"{arm.experiment} = {arm.arm}" for arm in answer.arms)
+        console.print(f"experiments: {arms}", style="dim", soft_wrap=True)
     for stage in answer.stages:
         if stage.status in _STATUS_WORDS:
             console.print(f"{stage.stage} {_STATUS_WORDS[stage.status]}: {stage.detail}", style="yellow")

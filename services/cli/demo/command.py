@@ -34,6 +34,7 @@ from services.cli.connection import Connection, reading_after
 from services.cli.demo import events, showing
 from services.cli.demo.addresses import addressed
 from services.cli.demo.audience import simulate
+from services.cli.demo.feeds import Feeds, show_feeds, show_hidden, show_picked_after
 from services.cli.demo.loading import BATCH_EVENTS, Chapter, Place, load
 from services.cli.demo.making import make_world
 from services.cli.demo.story import DEEP, PAGE, Person, choose_act, choose_person
@@ -59,7 +60,7 @@ def demo_command(
     seed: Annotated[int, typer.Option(help="Seed of the world.", min=0, max=2**31 - 1)] = 1,
     person: Annotated[str, typer.Option(help="Whose feed; left away, someone with a clear taste.")] = "",
 ) -> None:
-    """Start a mesh on a world of its own, train on it, and show how a feed follows a taste.
+    """Start a mesh on a world of its own, train on it, and show how feeds follow a taste.
 
     People, pictures and actions are simulated, from a seed.
     """
@@ -130,6 +131,9 @@ def _tell(
     if not read_serving(layout.models_dir):
         with phases.phase("train"):
             _train(console, connection)
+    if not any(layout.graphs_dir.glob("*")):
+        with phases.phase("graph"):
+            _build_graph(console, layout)
     with phases.phase("catch up"), console.status("waiting until every view has read the log …"):
         _wait_until_whole(connection, someone, place)
     with phases.phase("feed"):
@@ -148,7 +152,8 @@ def _show(console: Console, connection: Connection, layout: Layout, person: Pers
     newest = person.look(connection, ranking=feedgen_pb2.RANKING_NEWEST)
     top = before.first(PAGE)
     showing.print_before(console, person, top, {"by light score": light, "newest first": newest})
-    act, after = choose_act(before), None
+    act, after, token = choose_act(before), None, b""
+    feeds_before = Feeds.of(connection, person)
     if act is not None:
         showing.print_act(console, person, act)
         began = time.monotonic()
@@ -156,8 +161,13 @@ def _show(console: Console, connection: Connection, layout: Layout, person: Pers
         after = person.look(connection, size=DEEP, token=token)
         elapsed_ms = (time.monotonic() - began) * 1000
         showing.print_after(console, act, before, after, elapsed_ms=elapsed_ms)
+    feeds = show_feeds(console, connection, person, token=token)
+    if act is not None:
+        show_picked_after(console, feeds_before, feeds, act)
+    show_hidden(console, connection, person)
     wall = layout.data_dir / "wall.html"
-    showing.draw_wall(wall, person, before, act, after, newest)
+    others = {feed: person.page(answer) for feed, answer in feeds.answers.items() if feed != "following"}
+    showing.draw_wall(wall, person, showing.Story(before, newest, others, act, after))
     pin = person.world.pins.keys[(after or before).shown[0].pin]
     showing.print_next(console, layout, person, pin, wall, stays=stays)
 
@@ -172,10 +182,10 @@ def _load(
         raise CliFault("Rockstore declares no rows of pins, which the demo's features are made of")
     with phases.phase("audience"), console.status("simulating what people see and do …"):
         sessions = list(simulate(world, AUDIENCE_SEED, days=_days(world)))
-    people_count = len(ids.people) + len(ids.boards)
+    people_count = len(ids.people) + len(ids.boards) + len(world.interest_names)
     chapters = [
         Chapter("people and boards", lambda: events.people_and_boards(world, ids), people_count),
-        Chapter("pins", lambda: events.pins(world, ids, schema), 2 * len(ids.pins)),
+        Chapter("pins", lambda: events.pins(world, ids, schema), 3 * len(ids.pins)),
         Chapter("follows", lambda: events.follows(world, ids), len(world.follows.person)),
         Chapter(
             "simulated weeks",
@@ -217,6 +227,28 @@ def _train(console: Console, connection: Connection) -> None:
         rows=ReplayOptions(),
     )
     print_outcome(console, outcome)
+
+
+def _build_graph(console: Console, layout: Layout) -> None:
+    """Pixie's graph of who saved what, from the log; returns when Pixie answers from it."""
+    from services.cli.pixie.building_steps import BuildingSteps
+    from services.cli.pixie.serving import answering
+    from services.cli.pixie.sources import opened_source
+    from services.pixie.building.build import build
+    from services.pixie.building.options import BuildOptions
+
+    console.rule("a graph for the walks, from the log", align="left")
+    opened = opened_source(layout.data_dir, edges=None, attributes=None, polaris=())
+    with opened as source, BuildingSteps(console) as steps:
+        now_ms = time.time_ns() // 1_000_000
+        built = build(source, layout.graphs_dir, BuildOptions(), now_ms=now_ms, progress=steps)
+    until = time.monotonic() + _WHOLE_S_MAX
+    while not any(one.version == built.folder.name for one in answering(layout.data_dir)):
+        if time.monotonic() > until:
+            raise CliFault(
+                f"Pixie does not answer from {built.folder}; its log is in {layout.data_dir / 'log'}"
+            )
+        time.sleep(0.1)
 
 
 def _wait_until_whole(connection: Connection, person: Person, place: Place) -> None:

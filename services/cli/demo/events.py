@@ -1,8 +1,8 @@
 """The world as events, in the form in which any client would publish them.
 
-Four chapters, in this order: people and boards, pins, follows, then the simulated weeks. Each event has its
-past time and an id made of its place, so a chapter that is published again counts once. Hidden tastes are no
-part of any event. Pure but for protobuf; next: `loading.py`.
+Four chapters, in this order: people with interests and boards, pins, follows, then the simulated weeks. Each
+event has its past time and an id made of its place, so a chapter that is published again counts once. Hidden
+tastes are no part of any event. Pure but for protobuf; next: `loading.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from feedmesh.log.v1 import event_pb2
 from feedmesh.type.v1 import type_pb2
 from services.cli.demo.audience import Action, ActionKind, Session
 from services.cli.demo.catalogue import LANGUAGES
-from services.cli.demo.world import FollowKind, World
+from services.cli.demo.world import INTEREST_WEIGHTS, FollowKind, World
 from services.rockstore.schema import Schema
 
 _ACTIONS: Final = {
@@ -37,6 +37,8 @@ class Ids:
     pins: list[int]
     interests: list[tuple[int, ...]]
     """Of each pin, the closest first."""
+    interest_weights: list[tuple[float, ...]]
+    """Aligned with `interests`."""
 
     @classmethod
     def of(cls, world: World) -> Ids:
@@ -50,13 +52,22 @@ class Ids:
                 tuple(of_interest[place] for place in places if place >= 0)
                 for places in world.pins.interests.tolist()
             ],
+            interest_weights=[
+                tuple(weight for weight, place in zip(INTEREST_WEIGHTS, places, strict=True) if place >= 0)
+                for places in world.pins.interests.tolist()
+            ],
         )
 
 
 def people_and_boards(world: World, ids: Ids) -> Iterator[event_pb2.Event]:
-    """Everybody, and every board; all older than the first pin."""
+    """Everybody, every interest, and every board; all older than the first pin."""
     boards = world.boards
     first_ms = int(boards.created_ms.min())
+    for interest, (id_, name) in enumerate(
+        zip(world.interest_ids.tolist(), world.interest_names, strict=True)
+    ):
+        put = event_pb2.PutObject(id=id_, interest=type_pb2.Interest(title=name, key=name))
+        yield _event(f"demo-interest-{interest}", first_ms, put_object=put)
     for person, (id_, key, name) in enumerate(
         zip(ids.people, world.people.keys, world.people.names, strict=True)
     ):
@@ -77,7 +88,7 @@ def people_and_boards(world: World, ids: Ids) -> Iterator[event_pb2.Event]:
 
 
 def pins(world: World, ids: Ids, schema: Schema) -> Iterator[event_pb2.Event]:
-    """Each pin with its feature row, and the save that puts it on its board."""
+    """Each pin with its feature row, the save that puts it on its board, and its interests."""
     table = world.pins
     for pin, (id_, created_ms, quality) in enumerate(
         zip(ids.pins, table.created_ms.tolist(), table.quality.tolist(), strict=True)
@@ -108,6 +119,14 @@ def pins(world: World, ids: Ids, schema: Schema) -> Iterator[event_pb2.Event]:
             pin=id_, board=board, user=owner, quality=quality, interests=ids.interests[pin], owner=owner
         )
         yield _event(f"demo-made-{pin}", created_ms, save_pin=save)
+        of_interests = event_pb2.PutPinInterests(
+            pin=id_,
+            interests=ids.interests[pin],
+            weights=ids.interest_weights[pin],
+            quality=quality,
+            created_ms=created_ms,
+        )
+        yield _event(f"demo-interests-{pin}", created_ms, put_pin_interests=of_interests)
 
 
 def follows(world: World, ids: Ids) -> Iterator[event_pb2.Event]:

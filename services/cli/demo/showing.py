@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -88,18 +89,31 @@ def print_after(console: Console, act: Act, before: Page, after: Page, *, elapse
     )
 
 
-def draw_wall(
-    path: Path, person: Person, before: Page, act: Act | None, after: Page | None, newest: Page
-) -> None:
-    """Before and after as pictures, and the same boards newest first."""
+@dataclass(frozen=True)
+class Story:
+    """What was shown: FOLLOWING before and after the action, newest first, and the other feeds after it."""
+
+    before: Page
+    newest: Page
+    others: Mapping[str, Page]
+    act: Act | None = None
+    after: Page | None = None
+
+
+def draw_wall(path: Path, person: Person, story: Story) -> None:
+    """The story as pictures."""
+    before, act = story.before, story.act
     ranked = f"Ranked by model {before.model}." if before.model else "Ranked by light score."
     sections = [Section("Before", ranked, _cards(person, before.first(PAGE)))]
-    if act is not None and after is not None:
+    if act is not None and story.after is not None:
         note = f"After {len(act.pins)} pins of {act.interest} were saved."
-        sections.append(Section("After", note, _cards(person, after.first(PAGE))))
-    sections.append(
-        Section("Newest first", "The same boards without a model, for comparison.", _cards(person, newest))
-    )
+        sections.append(Section("After", note, _cards(person, story.after.first(PAGE))))
+    sections += [
+        Section(feed.replace("_", " ").capitalize(), "At the same moment.", _cards(person, page))
+        for feed, page in story.others.items()
+    ]
+    newest = _cards(person, story.newest)
+    sections.append(Section("Newest first", "The same boards without a model, for comparison.", newest))
     write_wall(
         path,
         f"The feed of {person.key}",
@@ -121,13 +135,16 @@ def print_next(
     lines = {
         "see the pictures": wall.resolve().as_uri(),
         "start the mesh": "" if stays else f"{mesh} up {here} --detach",
-        "the feed, and how it was made": f"{mesh} feed {person.key} {here} --explain",
+        "the blend, and how it was made": f"{mesh} feed {person.key} {here} --type home --explain",
         "why each pin has its score": f"{mesh} feed {person.key} {here} --why",
         "the same boards ranked otherwise": f"{mesh} feed {person.key} {here} --ranking newest --dry-run",
         "do something, and see it": (
             f"TOKEN=$({mesh} publish action user={person.key} pin={pin_key} action=click {here})\n"
             f"  {mesh} feed {person.key} {here} --token $TOKEN"
         ),
+        "hide a board in every feed": f"{mesh} publish hide user={person.key} board={board} {here}",
+        "the walks' graph": f"{mesh} pixie list {here}",
+        "an experiment, which applies at once": f"$EDITOR {shlex.quote(str(layout.experiments_path))}",
         "follow a board": f"{mesh} publish follow user={person.key} board={board} {here}",
         "who is ready": f"{mesh} status {here}",
         "train again, with what happened since": f"{mesh} train {here}",

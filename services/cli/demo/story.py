@@ -125,6 +125,10 @@ class Person:
         request.display_mask.paths.append("*")
         with reading_after(token):
             answer = connection.feed(request)
+        return self.page(answer)
+
+    def page(self, answer: feedgen_pb2.GetFeedResponse) -> Page:
+        """An answer with what the world knows of its pins."""
         # A pin that someone loaded beside the world has no picture here.
         known = [item for item in answer.items if item.pin in self._pin_of]
         pins = np.array([self._pin_of[item.pin] for item in known], np.intp)

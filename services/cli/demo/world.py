@@ -21,6 +21,9 @@ from services.cli.demo.pictures import COMPOSITIONS, MOODS, MOTIFS, Picture
 from services.cli.demo.taste import Tastes
 
 DAY_MS: Final = 86_400_000
+INTEREST_WEIGHTS: Final = (1.0, 0.6, 0.6)
+"""How much a pin is of each of its interests, by column of `Pins.interests`: of its subject wholly, of what
+is wider, or of its colours alone, less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,9 +69,36 @@ def test_what_the_audience_did_is_all_there(
     assert bodies.count("impressions") == len(sessions)
     assert bodies.count("action") == sum(kind is not ActionKind.SAVE for kind in kinds)
     saves = sum(kind is ActionKind.SAVE for kind in kinds)
-    assert bodies.count("save_pin") == saves + bodies.count("put_object") - bodies_of_people(everything)
+    assert bodies.count("save_pin") == saves + objects_of(everything).count("pin")
 
 
-def bodies_of_people(everything: list[event_pb2.Event]) -> int:
-    """How many of the objects put are people."""
-    return sum(event.put_object.WhichOneof("object") == "user" for event in everything)
+def objects_of(everything: list[event_pb2.Event]) -> list[str | None]:
+    """Kinds of the objects put."""
+    puts = [event.put_object for event in everything if event.WhichOneof("body") == "put_object"]
+    return [put.WhichOneof("object") for put in puts]
+
+
+def test_every_pin_is_in_its_interests_and_every_interest_has_its_name(
+    named: World, ids: events.Ids, everything: list[event_pb2.Event]
+) -> None:
+    placed = [event.put_pin_interests for event in everything if event.HasField("put_pin_interests")]
+    assert [put.pin for put in placed] == ids.pins
+    for pin, put in enumerate(placed):
+        names = [string_id(name) for name in named.interest_names_of(pin)]
+        assert list(put.interests) == names
+        weights = dict(zip(put.interests, put.weights, strict=True))
+        assert weights[names[0]] == 1.0
+        assert all(0.0 < weight < 1.0 for weight in list(put.weights)[1:])
+        assert (put.created_ms, put.quality) == (named.pins.created_ms[pin], named.pins.quality[pin])
+    assert objects_of(everything).count("interest") == len(named.interest_names)
+
+
+def test_people_follow_interests(named: World, ids: events.Ids) -> None:
+    followed: dict[int, int] = dict.fromkeys(ids.people, 0)
+    for event in events.follows(named, ids):
+        if event.follow.target.HasField("interest"):
+            assert event.follow.target.interest in named.interest_ids
+            followed[event.follow.user] += 1
+    counts = sorted(followed.values())
+    assert counts[0] >= 1
+    assert 2 <= counts[len(counts) // 10] <= counts[len(counts) * 9 // 10] <= 5

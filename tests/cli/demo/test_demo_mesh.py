@@ -40,6 +40,13 @@ def test_the_demo_trains_shows_and_comes_again(tmp_path: Path) -> None:
     assert by_model > max(by_light, by_newest), first
     before, after = moved(first)
     assert after > before, first
+    for feed in ("home", "following", "interest", "picked_for_you"):
+        assert re.search(rf"^{feed}  ", first, re.MULTILINE), first
+    # In a world so small the saved pins may be on nobody else's board; they weigh beside the others then.
+    (stayed,) = numbers(r"before;\s+(\d+)\s+stayed", first)
+    assert stayed < 20, "the action changes what is picked"
+    hidden, _, left = numbers(r"(\d+)\s+of\s+(\d+)\s+items\s+of\s+home\s+before,\s+(\d+)\s+after", first)
+    assert hidden > left == 0
     wall = (folder / "wall.html").read_text()
     assert "the audience is simulated" in wall.replace("\n", " ")
     again = demo(folder)
@@ -50,7 +57,15 @@ def test_the_demo_trains_shows_and_comes_again(tmp_path: Path) -> None:
 
 def fits(printed: str) -> list[int]:
     """Pins that fit the taste: by model, light score, newest first."""
-    return [int(count) for count in re.findall(r"(\d+)\s+of\s+20", printed)]
+    told = printed[printed.index("fit the taste") :]
+    return [int(count) for count in re.findall(r"(\d+)\s+of\s+20", told)[:3]]
+
+
+def numbers(pattern: str, printed: str) -> list[int]:
+    """The numbers of what was printed."""
+    found = re.search(pattern, printed)
+    assert found, printed
+    return [int(number) for number in found.groups()]
 
 
 def moved(printed: str) -> tuple[int, int]:
