@@ -1,0 +1,1 @@
+"""`feedmesh pixie`: graphs are built, listed, removed."""
