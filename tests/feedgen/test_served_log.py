@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,21 @@ def test_what_the_model_scored_is_told_with_its_places() -> None:
     assert told.positions.dtype == np.uint16
     assert (told.log_id, told.user, told.request_id, told.served_ms) == (99, 7, "abc", 5)
     assert (bench.rows("logged"), bench.rows("absent")) == (1, 1)
+
+
+def test_recipe_arms_and_places_between_insertions_are_told() -> None:
+    bench = Bench()
+    ask = replace(ASK, recipe=recipe("home"), arms=[("gaps", "wide"), ("walks", "paper")])
+    page = replace(page_of([True, True, True]), places=[0, 2, 3])
+
+    async def test() -> None:
+        bench.log.add(ask, page, request_id="abc", served_ms=5)
+        await bench.settle()
+
+    bench.run(test)
+    (told,) = bench.scorpion.told
+    assert (told.feed, list(told.arms)) == ("home", ["gaps=wide", "walks=paper"])
+    assert told.positions.tolist() == [0, 2, 3]
 
 
 def test_page_without_the_models_scores_is_not_told() -> None:
