@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA_DIR ?= build/demo
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-kafka check bench protos clean
+.PHONY: help demo test test-kafka check bench quality protos clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list.
@@ -47,6 +47,9 @@ check: $(VENV)/dev.stamp  ## Lint, types, import contracts, freshness of generat
 
 bench: $(VENV)/dev.stamp  ## Run the benchmarks (ONLY=name for one); results in build/bench/.
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+quality: $(VENV)/dev.stamp  ## Measure quality on real data (ONLY=name for one), through the services; docs/quality.md.
+	@$(BIN)/python -m tests.quality $(ONLY) $(ARGS)
 
 protos: $(VENV)/dev.stamp  ## Generate the code beside the protos again.
 	@$(BIN)/python protos/generate.py

@@ -12,12 +12,15 @@ from rich.console import Console
 
 from services.chassis.errors import BadRequest, FeedmeshError, TooLate, Unavailable
 from services.cli.demo.command import demo_command
+from services.cli.experiments import experiments_app
+from services.cli.factors.command import factors_app
 from services.cli.faults import EXIT_FAULT, EXIT_UNAVAILABLE, EXIT_USAGE, CliFault, Interrupted
 from services.cli.features.command import features_app
 from services.cli.feed import feed
 from services.cli.load.command import load_command
 from services.cli.log.command import log_app
 from services.cli.models.command import models_app
+from services.cli.pixie.command import pixie_app
 from services.cli.publish import publish
 from services.cli.replay.command import replay_command
 from services.cli.rockstore.command import rockstore_app
@@ -44,7 +47,10 @@ app.command("replay")(replay_command)
 app.command("demo")(demo_command)
 app.add_typer(models_app)
 app.add_typer(features_app)
+app.add_typer(factors_app)
+app.add_typer(experiments_app)
 app.add_typer(log_app)
+app.add_typer(pixie_app)
 app.add_typer(rockstore_app)
 
 

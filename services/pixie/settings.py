@@ -69,5 +69,5 @@ def default_presets() -> dict[str, WalkSettings]:
             bias=0.5,
             exact=False,
         ),
-        "real": WalkSettings(),
+        "real": WalkSettings(step_count=200_000, steps_by_degree=True, degree_penalty=0.5),
     }

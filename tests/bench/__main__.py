@@ -8,7 +8,7 @@ import time
 
 from tests.bench.report import publish
 
-BENCHES = ("cache", "counts", "feed", "forest", "log", "retrieve", "rows", "score", "start")
+BENCHES = ("cache", "counts", "feed", "feeds", "forest", "log", "pixie", "retrieve", "rows", "score", "start")
 
 
 def main() -> int:

@@ -99,7 +99,9 @@ def prepare(world: HeavyWorld, folder: Path, console: Console) -> Layout:
     """The loaded mesh's layout, not running."""
     done = folder / "loaded"
     if done.exists():
-        return Layout.open(folder)
+        # Services and knobs may have come since it was loaded.
+        write_config(folder / "config")
+        return Layout.open_or_create(folder, ports=None, hosts={})
     shutil.rmtree(folder, ignore_errors=True)
     layout = Layout.create(folder, ports=None, hosts={})
     config = write_config(folder / "config")

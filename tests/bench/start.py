@@ -1,7 +1,7 @@
 """`start`: time for the mesh to become ready, on an empty folder and again, and memory per process.
 
-The peer of readiness is nine Python processes that import numpy and grpc and end: what the interpreter alone
-costs on this machine in the same run.
+The peer of readiness is as many Python processes that import numpy and grpc and end: what the interpreter
+alone costs on this machine in the same run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run() -> tuple[list[Row], list[str]]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     bare_s = _bare_interpreters()
-    peer = "nine bare interpreters"
+    peer = f"{len(SERVICES)} bare interpreters"
     rows = [
         beside("ready, empty folder", first_s, "s", peer=peer, peer_value=bare_s, more_is_better=False),
         beside("ready, second start", second_s, "s", peer=peer, peer_value=bare_s, more_is_better=False),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from services.cli.train.feature_rows import taken
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.feature_log_files import LoggedRows, write_rows
+from tests.scorpion.logged import same_arms
 
 FEATURES = parse_feature_list(
     """
@@ -57,6 +58,7 @@ def page(
         saved_at=np.full(count, served_ms // 1000 - 60, np.uint32),
         light_scores=np.linspace(0, 1, count, dtype=np.float32),
         scores=np.arange(count, 0, -1, dtype=np.float32) if scores is None else np.array(scores, np.float32),
+        arms=same_arms(count, ()),
         features=matrix,
         names=FEATURES.names,
         digests=FEATURES.digests,

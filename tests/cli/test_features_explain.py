@@ -74,6 +74,7 @@ def test_sources_of_the_shipped_list_are_all_declared() -> None:
     )
     assert "1 where RealPin's recent_pins holds the pin itself" in lines["engaged_before"]
     assert "RealPin's actions_7d at save" in lines["user_saves_7d"]
+    assert "visits of Pixie's walk to it, from FeedGenerator" in lines["pixie_visits"]
     assert lines["seen_rate"].split()[-6:] == ["clip", "0", "to", "2", "0", "float"]
 
 
@@ -95,6 +96,14 @@ def test_sources_of_the_shipped_list_are_all_declared() -> None:
         ),
         pytest.param(
             'source = "signal.board_weight"\nmatch = ["shop"]', "no id column shop", id="id column to match"
+        ),
+        pytest.param(
+            'source = "factors.saves"\nversion = "v1"\nsignal = "mood"', "no signal mood", id="folded signal"
+        ),
+        pytest.param(
+            'source = "factors.saves"\nversion = "v1"\nsignal = "board_weight"',
+            "not of pins",
+            id="folded signal of boards",
         ),
         pytest.param('source = "signal.actions_7d"\nmatch = ["pin"]', "counts actions", id="actions by pin"),
     ],

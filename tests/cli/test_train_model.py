@@ -14,11 +14,12 @@ from rich.console import Console
 from services.chassis.errors import BadRequest
 from services.cli.train.material import Material, replayed_material
 from services.cli.train.replay import Replayed
-from services.cli.train.report import print_outcome
+from services.cli.train.report import as_document, print_outcome
 from services.cli.train.trained import Outcome, check_name, train_model
-from services.scorpion.feature_file import parse_feature_list
+from services.scorpion.feature_file import parse_feature_list, with_factors
 from services.scorpion.model_files import read_serving
 from services.scorpion.training import TrainingData, TrainingOptions
+from tests.scorpion.factors.small import learned, write_version
 
 FEATURES = parse_feature_list(
     """
@@ -165,3 +166,27 @@ def test_the_outcome_is_shown_within_a_hundred_columns(tmp_path: Path) -> None:
     lines = text.getvalue().splitlines()[:-1]
     assert any(line.startswith("20261128-153024") for line in lines)
     assert not [line for line in lines if "…" in line or len(line) > 100]
+
+
+@pytest.mark.parametrize(
+    ("until_ms", "knowing"),
+    [(T0 + 3 * DAY_MS - 1, []), (T0 + 4 * DAY_MS, ["near"])],
+    ids=["before", "within"],
+)
+def test_a_feature_that_may_know_the_answers_of_the_judged_days_is_named(
+    tmp_path: Path, until_ms: int, knowing: list[str]
+) -> None:
+    write_version(tmp_path / "factors", replace(learned([1, 2, 3]), until_ms=until_ms))
+    declared = parse_feature_list(
+        '[[feature]]\nname = "near"\nsource = "factors.saves"\nversion = "v1"\nsignal = "recent_pins"\n'
+        '[[feature]]\nname = "visits"\nsource = "candidate.visits"\n'
+    )
+    features = with_factors(declared, tmp_path / "factors")
+    options = TrainingOptions(holdout_days=1.0, tree_count=10, leaves=7, threads=1)
+    outcome = train_model(features, rows(), tmp_path / "models", options, name="a", may_promote=True)
+    assert outcome.card["knowing_features"] == knowing
+    assert outcome.card["unknown_features"] == ["visits"]
+    assert as_document(outcome)["knowing_features"] == knowing
+    text = io.StringIO()
+    print_outcome(Console(file=text, width=100), outcome)
+    assert ("near may know the answers" in text.getvalue()) == bool(knowing)

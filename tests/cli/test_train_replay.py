@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,15 @@ from services.chassis.log.log import DATA_TOPICS
 from services.chassis.log.memory import MemoryLog
 from services.cli.train.declared import Declared
 from services.cli.train.history import read_history
+from services.cli.train.material import unknown_to_log
 from services.cli.train.replay import Replayed, ReplayOptions, replay
 from services.counter.table import CounterTable, TableLimits
 from services.ingest.records import RecordBuilder
 from services.realpin.declaration import ActionType
+from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.features import Candidates, Signal
 from tests.cli.train_logs import event, history_of
+from tests.scorpion.factors.small import learned, write_version
 
 HOUR_MS = 3_600_000
 T0 = 1_790_000_000_000
@@ -31,9 +35,23 @@ CATS, COAST = 41, 42
 CONFIG = Path(__file__).parents[2] / "deploy" / "config"
 
 
+NEAR = """
+[[feature]]
+name = "near"
+source = "factors.saves"
+version = "v1"
+signal = "recent_pins"
+"""
+
+
 @pytest.fixture(scope="module")
-def declared() -> Declared:
-    return Declared.read(CONFIG, {})
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Declared:
+    """As shipped, and a feature of item factors, which know two of the three pins."""
+    factors_dir = tmp_path_factory.mktemp("factors")
+    write_version(factors_dir, learned([PIN, OTHER_PIN]))
+    shipped = Declared.read(CONFIG, {})
+    features = parse_feature_list((CONFIG / "features.toml").read_text() + NEAR)
+    return replace(shipped, features=features).with_factors(factors_dir)
 
 
 def put_pin(pin: int, time_ms: int, *, board: int, interests: list[int]) -> event_pb2.Event:
@@ -171,8 +189,16 @@ def test_a_session_has_the_bits_that_serving_computes(declared: Declared) -> Non
     assert data.saved_ms[mine].tolist() == (saved_at * 1000).tolist()
     assert data.labels[mine].tolist()[2:] == [0.0, 0.0]
     assert data.labels.tolist()[:2] == [1.0, 0.0]
-    interest = features.names.index("interest_weight")
-    assert len(set(expected.matrix[:, interest].tolist())) > 1, "the signals must tell the pins apart"
+    for name in ("interest_weight", "near"):
+        column = expected.matrix[:, features.names.index(name)]
+        assert len(set(column.tolist())) > 1, f"{name} must tell the pins apart"
+
+
+def test_columns_that_only_a_request_knows_are_at_their_default(declared: Declared) -> None:
+    data = replayed([*beginning(), shown(ADA, [PIN, OTHER_PIN], T0 + HOUR_MS)], declared).data
+    assert unknown_to_log(declared.features) == ["pixie_visits", "pixie_board_visits"]
+    for name in unknown_to_log(declared.features):
+        assert data.matrix[:, declared.features.names.index(name)].tolist() == [0, 0]
 
 
 def test_a_board_that_was_not_told_is_the_pins_first(declared: Declared) -> None:

@@ -200,6 +200,11 @@ def test_scorpion_has_the_features_and_the_models_that_train_writes() -> None:
     assert mounts_of("cli")["/var/lib/feedmesh/models"] == volume
 
 
+def test_pixie_has_the_graphs_that_the_command_builds() -> None:
+    volume = mounts_of("pixie")[str(config_of("pixie").graphs_dir)]
+    assert mounts_of("cli")["/var/lib/feedmesh/graphs"] == volume
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_drain_ends_before_the_kill(name: str) -> None:
     config = config_of(name)

@@ -17,6 +17,7 @@ from feedmesh.apiary.v1 import apiary_pb2
 from feedmesh.feedgen.v1 import feedgen_pb2
 from feedmesh.ingest.v1 import ingest_pb2
 from feedmesh.log.v1 import event_pb2, log_pb2
+from feedmesh.pixie.v1 import pixie_pb2
 from feedmesh.rockstore.v1 import admin_pb2, rockstore_pb2
 from feedmesh.scorpion.v1 import scorpion_pb2
 from feedmesh.type.v1 import type_pb2
@@ -123,6 +124,12 @@ def publishing(what: str, says: str, **body: Any) -> Case:
 def asking(what: str, service: str, method: Method[Any, Any], says: str = "", **fields: Any) -> Case:
     return Case(what, service, method, method.request(**fields), says=says)
 
+
+def walking(what: str, says: str = "", **walk: Any) -> Case:
+    return asking(what, "pixie", rpc.RECOMMEND_PINS, says, walk=walk)
+
+
+WALK = {"query_pins_u64": ids(1)}
 
 EVENTS = [
     publishing("no body", "body", time_ms=0),
@@ -306,6 +313,39 @@ SCORPION = [
     ),
 ]
 
+PIXIE = [
+    walking("no query pins", "empty"),
+    walking("ragged pins", query_pins_u64=RAGGED),
+    walking("pin 0", query_pins_u64=bytes(8)),
+    walking("pin named twice", "twice", query_pins_u64=ids(1) * 2),
+    walking("too many pins", "1000", query_pins_u64=ids(1_001)),
+    walking("weight 0", query_pins_u64=ids(1), weights_f32=floats(0)),
+    walking("NaN weight", query_pins_u64=ids(1), weights_f32=floats(NAN)),
+    walking("weights not aligned", query_pins_u64=ids(2), weights_f32=floats(1)),
+    walking("no steps", "step_count", query_pins_u64=ids(1), settings={"step_count": 0}),
+    walking("too many steps", "step_count", query_pins_u64=ids(1), settings={"step_count": 10_000_001}),
+    walking("no restart", "restart", query_pins_u64=ids(1), settings={"restart": 0.0}),
+    walking("NaN restart", "restart", query_pins_u64=ids(1), settings={"restart": NAN}),
+    walking("restart over 1", "restart", query_pins_u64=ids(1), settings={"restart": 1.5}),
+    walking("penalty under 0", "penalty", query_pins_u64=ids(1), settings={"degree_penalty": -0.1}),
+    walking("bias over 1", "bias", query_pins_u64=ids(1), settings={"bias": 2.0}),
+    walking(
+        "exact with long walks", "trips", query_pins_u64=ids(1), settings={"restart": 0.5, "exact": True}
+    ),
+    asking("too many pins wanted", "pixie", rpc.RECOMMEND_PINS, walk=WALK, limit=10_001),
+    asking("too many excluded", "pixie", rpc.RECOMMEND_PINS, walk=WALK, excluded_pins_u64=ids(20_001)),
+    asking("too many candidates", "pixie", rpc.RECOMMEND_PINS, walk=WALK, candidates_u64=ids(10_001)),
+    asking("too many reasons", "pixie", rpc.RECOMMEND_PINS, walk=WALK, reasons_max=17),
+    Case(
+        "unknown preset",
+        "pixie",
+        rpc.RECOMMEND_PINS,
+        pixie_pb2.RecommendPinsRequest(walk=pixie_pb2.Walk(query_pins_u64=ids(1), preset="nobody")),
+        NotFound,
+        "nobody",
+    ),
+]
+
 FEEDGEN = [
     asking("user 0", "feedgen", FEED, "user is 0"),
     asking("unknown feed", "feedgen", FEED, "99", user=1, type=99),
@@ -332,4 +372,4 @@ LOG = [
     asking("dead letter too long", "ingest", LETTER, dead_letter=bytes(2 << 20)),
 ]
 
-ALL = EVENTS + APIARY + APERTURE + POLARIS + REALPIN + COUNTER + ROCKSTORE + SCORPION + FEEDGEN + LOG
+ALL = EVENTS + APIARY + APERTURE + POLARIS + REALPIN + COUNTER + ROCKSTORE + SCORPION + PIXIE + FEEDGEN + LOG

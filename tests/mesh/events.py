@@ -79,6 +79,18 @@ def save(pin: int, *, board: int, user: int, quality: float = 0.0, time_ms: int 
     )
 
 
+def put_interests(
+    pin: int, interests: Sequence[int], *, removed: Sequence[int] = (), quality: float = 0.0
+) -> Event:
+    """A pin is put into interests, the first closest, and taken out of others."""
+    weights = [1.0 / place for place in range(1, len(interests) + 1)]
+    return event(
+        put_pin_interests=event_pb2.PutPinInterests(
+            pin=pin, interests=interests, weights=weights, removed_interests=removed, quality=quality
+        )
+    )
+
+
 def remove(pin: int, *, board: int, user: int) -> Event:
     """`user` takes a pin off a board."""
     return event(remove_pin=event_pb2.RemovePin(pin=pin, board=board, user=user))

@@ -47,6 +47,8 @@ class Ledger:
 
     pins: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     """By board."""
+    interest_pins: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """By interest."""
     follows: dict[tuple[str, int], set[int]] = field(default_factory=lambda: defaultdict(set))
     """Targets by kind and user."""
     history: dict[int, Counter[tuple[int, int]]] = field(default_factory=lambda: defaultdict(Counter))
@@ -71,6 +73,12 @@ class Ledger:
             self.history[save.user][save.pin, type_pb2.ACTION_TYPE_SAVE] += 1
         elif kind == "remove_pin":
             self.pins[event.remove_pin.board].discard(event.remove_pin.pin)
+        elif kind == "put_pin_interests":
+            put = event.put_pin_interests
+            for interest in put.interests:
+                self.interest_pins[interest].add(put.pin)
+            for interest in put.removed_interests:
+                self.interest_pins[interest].discard(put.pin)
         elif kind in ("follow", "unfollow"):
             body = getattr(event, kind)
             which = body.target.WhichOneof("target")
@@ -82,9 +90,9 @@ class Ledger:
             for pin in event.impressions.pins:
                 self.history[event.impressions.user][pin, type_pb2.ACTION_TYPE_IMPRESSION] += 1
         elif kind == "put_object":
-            put = event.put_object
-            if put.version >= self.titles.get(put.id, (0, ""))[0]:
-                self.titles[put.id] = (put.version, put.pin.title)
+            item = event.put_object
+            if item.version >= self.titles.get(item.id, (0, ""))[0]:
+                self.titles[item.id] = (item.version, item.pin.title)
 
 
 class Publisher:
@@ -104,6 +112,8 @@ class Publisher:
         self.users = new_ids(8)
         self._pins = new_ids(60)
         self._objects = new_ids(15)
+        # Of boards' ids, too: a mesh must not take one for the other.
+        self._interests = [*self._boards[:3], *new_ids(5)]
         self._version = 0
         self._recent: deque[list[Event]] = deque(maxlen=10)
         self._stopping = threading.Event()
@@ -167,7 +177,7 @@ class Publisher:
     def _event(self) -> Event:  # noqa: PLR0911  one return for each kind
         pick = self._random.choice
         user, pin, board = pick(self.users), pick(self._pins), pick(self._boards)
-        kind = self._random.randrange(9)
+        kind = self._random.randrange(10)
         if kind <= 1:
             return events.save(pin, board=board, user=user, quality=self._random.uniform(0.1, 1.0))
         if kind == 2:
@@ -181,6 +191,9 @@ class Publisher:
         if kind == 7:
             owner = pick(self._owners)
             return (events.follow_user if pick((0, 1)) else events.unfollow_user)(user, owner)
+        if kind == 8:
+            named = self._random.sample(self._interests, 4)
+            return events.put_interests(pin, named[:2], removed=named[2:])
         self._version += 1
         return events.put_pin(pick(self._objects), version=self._version, title=f"version {self._version}")
 
@@ -205,6 +218,10 @@ def _check_polaris(views: Views, ledger: Ledger, boards: list[int]) -> None:
     for board in boards:
         pins, total = views.pins(board)
         assert pins == ledger.pins[board], f"Polaris, board {board}"
+        assert total == len(pins)
+    for interest, wanted in ledger.interest_pins.items():
+        pins, total = views.pins(interest, of_interest=True)
+        assert pins == wanted, f"Polaris, interest {interest}"
         assert total == len(pins)
 
 

@@ -28,6 +28,7 @@ from services.cli.mesh.supervisor import Supervisor
 from services.cli.options import config_dir
 from services.scorpion.feature_file import load_feature_list
 from services.scorpion.training import TrainingOptions, promote, train, write_model
+from tests.pixie.graphs import random_edges, write_graph
 from tests.scorpion.synthetic import synthetic
 
 READY_S_MAX: Final = 150.0
@@ -82,6 +83,8 @@ class LiveMesh:
         """Start every process and wait until all are ready."""
         write_small_model(self.models_dir, MODEL)
         promote(self.models_dir, MODEL)
+        # Ids from 1 on, which the meshes' own events never have.
+        write_graph(self.layout.graphs_dir, random_edges(50, 20, 300, seed=1))
         self._daemon = self._supervisor.start(SERVICES, self._environment)
         self._guard = _guard(self._daemon.pid)
         self.wait_ready()

@@ -163,6 +163,8 @@ def _config(service: str, module: Any, folder: Path) -> Any:
     if service == "scorpion":
         changes["models_dir"] = folder / "models"
         changes["features_path"] = config_dir() / "features.toml"
+    if service == "pixie":
+        changes["graphs_dir"] = folder / "graphs"
     return replace(config, **changes)
 
 

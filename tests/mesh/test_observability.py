@@ -30,6 +30,7 @@ REQUESTS: Final = {
     "counter": ('{"entities_u64": "AQAAAAAAAAA="}', "counts_f16"),
     "rockstore": ('{"kind": "OBJECT_KIND_PIN", "ids_u64": "AQAAAAAAAAA="}', "objects"),
     "scorpion": ('{"user": "5", "pins_u64": "AQAAAAAAAAA="}', "scores_f32"),
+    "pixie": ('{"walk": {"query_pins_u64": "AQAAAAAAAAA="}}', "report"),
     "feedgen": ('{"user": "5", "dry_run": true, "ranking": "RANKING_NEWEST"}', "stages"),
 }
 """One good request to each service as JSON, and a field that its answer has."""

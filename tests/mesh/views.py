@@ -20,6 +20,7 @@ from feedmesh.aperture.v1 import aperture_pb2
 from feedmesh.apiary.v1 import apiary_pb2
 from feedmesh.counter.v1 import counter_pb2
 from feedmesh.feedgen.v1 import feedgen_pb2
+from feedmesh.pixie.v1 import pixie_pb2
 from feedmesh.polaris.v1 import polaris_pb2
 from feedmesh.realpin.v1 import realpin_pb2
 from feedmesh.rockstore.v1 import rockstore_pb2
@@ -118,6 +119,13 @@ MODELS: Final = method(
     scorpion_pb2.ListModelsResponse,
 )
 
+RECOMMEND_PINS: Final = method(
+    "feedmesh.pixie.v1.PixieService",
+    "RecommendPins",
+    pixie_pb2.RecommendPinsRequest,
+    pixie_pb2.RecommendPinsResponse,
+)
+
 SERVICE_METHODS: Final = {
     "ingest": "/feedmesh.ingest.v1.IngestService/Publish",
     "apiary": FOLLOWED_BOARDS.path,
@@ -127,6 +135,7 @@ SERVICE_METHODS: Final = {
     "counter": COUNTS.path,
     "rockstore": OBJECTS.path,
     "scorpion": SCORE.path,
+    "pixie": RECOMMEND_PINS.path,
     "feedgen": "/feedmesh.feedgen.v1.FeedGeneratorService/GetFeed",
 }
 """One method of each service, by the service's name."""
@@ -207,9 +216,10 @@ class Views:
         assert len(targets) == len(set(targets)), "a target is listed twice"
         return set(targets), page.total_count
 
-    def pins(self, board: int) -> tuple[set[int], int]:
-        """Pins of a board, and Polaris's own count of them."""
-        request = polaris_pb2.ListPinsRequest(board=board, limit=10_000)
+    def pins(self, board: int, *, of_interest: bool = False) -> tuple[set[int], int]:
+        """Pins of a board, or of an interest, and Polaris's own count of them."""
+        kind = polaris_pb2.LIST_KIND_INTEREST if of_interest else polaris_pb2.LIST_KIND_BOARD
+        request = polaris_pb2.ListPinsRequest(board=board, limit=10_000, kind=kind)
         answer = self.ask("polaris", board, LIST_PINS, request)
         pins = _ids(answer.pins_u64)
         assert len(pins) == len(set(pins)), "a pin is listed twice"

@@ -111,7 +111,7 @@ def test_pins_are_aligned_columns_best_first_without_the_query_pins(pixie: Pixie
         == len(unpack_u32(answer.reasons.visits_u32))
     )
     assert answer.report.graph_version == VERSION
-    assert answer.report.step_count == 100_000
+    assert answer.report.step_count == 200_000
     assert answer.report.visited_pin_count > 20
 
 
@@ -276,7 +276,7 @@ def test_walks_are_counted(pixie: Pixie) -> None:
     before = {name: sample(name, **labels) for name, labels in names.items()}
     pixie.pins(Walk(query_pins_u64=u64(1, 7_000)))
     grown = {name: sample(name, **labels) - before[name] for name, labels in names.items()}
-    assert grown == {"walks_total": 1, "steps_total": 100_000, "query_pins_total": 1}
+    assert grown == {"walks_total": 1, "steps_total": 200_000, "query_pins_total": 1}
 
 
 def test_shipped_config_is_the_defaults() -> None:

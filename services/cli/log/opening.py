@@ -54,7 +54,7 @@ def opened_log(connection: Connection) -> Iterator[LogReader]:
 
 
 def check_brokers(settings: LogSettings) -> None:
-    """Raises MeshUnavailable when no broker answers: nine processes would say so later, each in its log.
+    """Raises MeshUnavailable when no broker answers: ten processes would say so later, each in its log.
 
     Takes at most `connection.call_timeout_ms`. Raises UsageFault when Kafka's client is not installed, or its
     files do not fit together.

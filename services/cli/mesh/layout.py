@@ -11,6 +11,9 @@ that the map gave their process, so a later `up` with other numbers is refused i
       log/<process>.log        what each process writes
       <process>/               its store
       models/                  models for Scorpion
+      graphs/                  graphs for Pixie
+      factors/                 item factors for Scorpion and training
+      experiments.toml         experiments of the FeedGenerator, written by people
 """
 
 from __future__ import annotations
@@ -38,12 +41,17 @@ SERVICES: Final = (
     "counter",
     "rockstore",
     "scorpion",
+    "pixie",
     "feedgen",
 )
 """In the order in which they start; they stop the other way round."""
 
-UNSHARDED: Final = frozenset({"ingest", "feedgen"})
+UNSHARDED: Final = frozenset({"ingest", "pixie", "feedgen"})
 """Services whose shard map entry only says where they listen."""
+
+ADDED_LATER: Final = ("pixie",)
+"""Services that a mesh made before they were is given at its next `feedmesh up`. They store nothing, so no
+shard of a store moves."""
 
 FOLLOWING: Final = frozenset({"apiary", "polaris", "aperture", "realpin", "counter", "rockstore"})
 """Services that keep a view of the log."""
@@ -106,6 +114,21 @@ class Layout:
         """Model versions, written by `feedmesh train`, watched by Scorpion."""
         return self.data_dir / "models"
 
+    @property
+    def factors_dir(self) -> Path:
+        """Item factors, written by `feedmesh factors build`, read by Scorpion and by training."""
+        return self.data_dir / "factors"
+
+    @property
+    def graphs_dir(self) -> Path:
+        """Graph versions, written by `feedmesh pixie build`, watched by Pixie."""
+        return self.data_dir / "graphs"
+
+    @property
+    def experiments_path(self) -> Path:
+        """Experiments of the FeedGenerator, who watches the file; written by people."""
+        return self.data_dir / "experiments.toml"
+
     def feature_log_dir(self, process: Process) -> Path:
         """What was served, with its features, as one Scorpion logged it; read by `feedmesh train`."""
         return self.data_dir / process.name / "feature_log"
@@ -133,10 +156,10 @@ class Layout:
             )
         try:
             shard_map = ShardMap.parse(path.read_text())
-            metrics = _read_targets(data_dir / _TARGETS_NAME)
+            processes = _read(shard_map, _read_targets(data_dir / _TARGETS_NAME))
         except (ConfigFaults, OSError, ValueError, KeyError, TypeError) as fault:
             raise UsageFault(f"{data_dir} is not a folder of `feedmesh up`: {fault}") from fault
-        return cls(data_dir, tuple(_read(shard_map, metrics)))
+        return cls(data_dir, tuple(processes))
 
     @classmethod
     def create(
@@ -152,10 +175,7 @@ class Layout:
         processes = tuple(_processes(ports, hosts))
         data_dir.mkdir(parents=True, exist_ok=True)
         log.write(data_dir)
-        # The map last: a folder with a map is a whole layout.
-        _write(data_dir / _TARGETS_NAME, _targets_of(processes))
-        _write(data_dir / _MAP_NAME, _map_of(processes))
-        return cls(data_dir, processes)
+        return cls._written(data_dir, processes)
 
     @classmethod
     def open_or_create(
@@ -169,7 +189,7 @@ class Layout:
         """
         if not (data_dir / _MAP_NAME).exists():
             return cls.create(data_dir, ports=ports, hosts=hosts, log=log)
-        layout = cls.open(data_dir)
+        layout = cls.open(data_dir)._completed()
         settled = settle(layout.log, log, data_dir=data_dir)
         _check_hosts({"ingest": len(layout.addresses("ingest"))}, settled)
         for service, count in hosts.items():
@@ -183,6 +203,32 @@ class Layout:
             return layout
         settled.write(data_dir)
         return cls(data_dir, layout.processes)
+
+    def _completed(self) -> Self:
+        """With the services that were not there when it was made; written to the folder, if there are any."""
+        missing = [service for service in ADDED_LATER if not self.addresses(service)]
+        if not missing:
+            return self
+        ports = self._first_port()
+        added = [process for process in _processes(ports, {}) if process.service in missing]
+        processes = sorted((*self.processes, *added), key=lambda process: SERVICES.index(process.service))
+        return self._written(self.data_dir, tuple(processes))
+
+    def _first_port(self) -> int | None:
+        """The first port that the layout was made with; None when its ports are from the system."""
+        places = {
+            int(process.address.rpartition(":")[2]) - _PLACES[process.service]
+            for process in self.processes
+            if process.name == process.service
+        }
+        return places.pop() if len(places) == 1 else None
+
+    @classmethod
+    def _written(cls, data_dir: Path, processes: tuple[Process, ...]) -> Self:
+        # The map last: a folder with a map is a whole layout.
+        _write(data_dir / _TARGETS_NAME, _targets_of(processes))
+        _write(data_dir / _MAP_NAME, _map_of(processes))
+        return cls(data_dir, processes)
 
 
 def _check_hosts(hosts: Mapping[str, int], log: LogSettings) -> None:
@@ -260,6 +306,8 @@ def _read_targets(path: Path) -> dict[str, tuple[str, str]]:
 def _read(shard_map: ShardMap, metrics: Mapping[str, tuple[str, str]]) -> list[Process]:
     processes = []
     for service in SERVICES:
+        if service in ADDED_LATER and service not in shard_map.segments:
+            continue
         for host in shard_map.segments[service].hosts:
             name, metrics_address = metrics[host.address]
             processes.append(Process(name, service, host.address, metrics_address, host.shards))

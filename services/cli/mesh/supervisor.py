@@ -111,6 +111,8 @@ class Supervisor:
             )
         self._layout.run_dir.mkdir(parents=True, exist_ok=True)
         (self._layout.data_dir / "log").mkdir(exist_ok=True)
+        if not self._layout.experiments_path.exists():
+            self._layout.experiments_path.write_text(_NO_EXPERIMENTS)
         conf = self._layout.run_dir / "supervisord.conf"
         conf.write_text(self._conf(set(services), environment))
         out = (self._layout.run_dir / "supervisord.out").open("wb")
@@ -225,6 +227,12 @@ class Supervisor:
             time.sleep(0.02)
 
 
+_NO_EXPERIMENTS: Final = """\
+# Experiments of the FeedGenerator: docs/experiments.md. A change applies to the next request; what is refused
+# is in the FeedGenerator's log, and `feedmesh experiments check experiments.toml` says it before.
+"""
+
+
 def process_environment(layout: Layout, process: Process, *, config_dir: Path) -> dict[str, str]:
     """What a process of this layout is told beyond its config file."""
     service = f"FEEDMESH_{process.service.upper()}__"
@@ -237,7 +245,14 @@ def process_environment(layout: Layout, process: Process, *, config_dir: Path) -
     if process.service == "scorpion":
         own[f"{service}FEATURES_PATH"] = str((config_dir / "features.toml").resolve())
         own[f"{service}MODELS_DIR"] = str((layout.models_dir).resolve())
+        own[f"{service}FACTORS_DIR"] = str((layout.factors_dir).resolve())
         own[f"{service}FEATURE_LOG__DIRECTORY"] = str((layout.feature_log_dir(process)).resolve())
+    if process.service == "feedgen":
+        own[f"{service}EXPERIMENTS_PATH"] = str(layout.experiments_path.resolve())
+        if (config_dir / "recipes").is_dir():
+            own[f"{service}RECIPES_DIR"] = str((config_dir / "recipes").resolve())
+    if process.service == "pixie":
+        own[f"{service}GRAPHS_DIR"] = str(layout.graphs_dir.resolve())
     return {
         **own,
         f"{prefix}LISTEN": process.address,
@@ -245,7 +260,7 @@ def process_environment(layout: Layout, process: Process, *, config_dir: Path) -
         f"{prefix}PLACEMENT": PLACEMENT,
         f"{prefix}SHARD_MAP": str(layout.map_path.resolve()),
         f"{prefix}DATA_DIR": str((layout.data_dir / process.name).resolve()),
-        # Nine processes on a few cores: no pool of threads for matrix products in each, few malloc arenas.
+        # Ten processes on a few cores: no pool of threads for matrix products in each, few malloc arenas.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
