@@ -2,7 +2,8 @@
 
 Owns the rule, pure. The owner of a candidate is the owner of the board that it came from. Candidates that
 came without a board are looked at once more when their objects have named it (`sources/placing.py`). What
-was hidden longer ago than the recipe's `hidden_max` latest is not known here.
+was hidden longer ago than the recipe's `hidden_max` latest is not known here; nor is the board of a popular
+pin that has no object.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class World:
             *(put_board(board, owner=owner) for board, owner in self.owners.items()),
             *self._saves(self.followed, [self.shared, *self.followed_pins]),
             *self._saves(self.near, [self.shared, *self.near_pins]),
+            *(put_pin(pin, board=self.near, owner=self.owners[self.near]) for pin in self.near_pins),
             *(put_interests(pin, self.interest) for pin in self.interest_pins),
             *(put_pin(pin, board=new_id(), owner=self.interest_owner) for pin in self.interest_pins),
             follow(self.person, board=self.followed),

@@ -246,9 +246,9 @@ def test_explanation_has_the_funnel_and_every_call_that_was_made(views: Views) -
     views.after = views.connection.publish([follow(person, board=board)])
     page = views.feed(person, explain=True, dry_run=True, ranking=feedgen_pb2.RANKING_MODEL)
     calls = {call.call.rpartition("/")[2]: call for call in page.explain.calls}
-    assert {"GetFollowedBoards", "GetSeen", "GetSignals", "Retrieve"} <= set(calls)
+    assert {"GetUserGraph", "GetSeen", "GetSignals", "Retrieve"} <= set(calls)
     assert all(call.host and call.elapsed_us > 0 for call in calls.values())
-    assert calls["Retrieve"].start_us >= calls["GetFollowedBoards"].start_us
+    assert calls["Retrieve"].start_us >= calls["GetUserGraph"].start_us
     assert calls["Retrieve"].status == "OK"
     steps = {(step.stage, step.reason): step.count for step in page.explain.funnel}
     assert steps["graph", "followed_boards"] == 1
