@@ -40,7 +40,18 @@ def main(arguments: list[str]) -> int:
             sys.stdout.flush()
             shared = {BROKERS: cluster.bootstrap, KAFKA_BROKERS: cluster.bootstrap}
             code = _pytest(
-                ["-m", "kafka or mesh", "--deselect", FAULTS, "tests/kafka", "tests/chassis/log", MESH],
+                # Beside three brokers there is no room for a third mesh.
+                [
+                    "-m",
+                    "kafka or mesh",
+                    "-n",
+                    "2",
+                    "--deselect",
+                    FAULTS,
+                    "tests/kafka",
+                    "tests/chassis/log",
+                    MESH,
+                ],
                 arguments,
                 environment=shared,
             )

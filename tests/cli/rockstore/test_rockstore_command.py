@@ -126,7 +126,10 @@ def test_what_cannot_be_loaded_leaves_nothing_behind(mesh: Path, tmp_path: Path)
     with pytest.raises(BadRequest, match="infinite"):
         run(mesh, "load", rows(tmp_path / "bad.npz", 1.0, float("inf")))
     assert list((mesh / "loads").iterdir()) == []
-    assert len(run(mesh, "versions").splitlines()) == 3
+    # What the Rockstore of this very process logs may stand between the lines.
+    assert [line.split()[-1] for line in run(mesh, "versions").splitlines() if line.split()[0] == "1"] == [
+        "live"
+    ]
 
 
 def test_a_rollback_to_nowhere_says_so(mesh: Path) -> None:
