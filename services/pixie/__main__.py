@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from feedmesh.pixie.v1 import pixie_pb2_grpc
 from services.chassis.lifecycle import Host, Leaf, serve_leaf
+from services.chassis.watched_folder import WatchedFolder
 from services.pixie.config import PixieConfig
-from services.pixie.graph_watch import GraphWatch
 from services.pixie.live_graph import LiveGraph
 from services.pixie.metrics import PixieMetrics
 from services.pixie.service import PixieServicer
@@ -17,7 +17,8 @@ def build(config: PixieConfig, host: Host) -> Leaf:
     """Pixie in its surroundings."""
     metrics = PixieMetrics(host.registry)
     live = LiveGraph(config.graphs_dir, verify=config.verify_graphs, metrics=metrics, log=host.log)
-    watch = GraphWatch(live, scan_ms=config.graphs_scan_ms, log=host.log)
+    # A version appears by one rename; what goes on inside drafts is nothing to wake for.
+    watch = WatchedFolder("graphs", live, scan_ms=config.graphs_scan_ms, within=False, log=host.log)
     walkers = Walkers(
         visit_slots=config.visit_slots,
         threads=config.walk_threads,

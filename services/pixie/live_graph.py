@@ -6,7 +6,7 @@ end; the old one is unmapped when its last request has ended, and a third is not
 that fails its checks is refused: logged and counted once, named by `GetGraph`, and looked at again when its
 manifest changes; the newest good one answers meanwhile.
 To go back to an older graph, remove the newer folders. An empty directory changes nothing.
-Next: `graph.py` (what is checked), `graph_watch.py` (the thread).
+Next: `graph.py` (what is checked), the chassis' `watched_folder.py` (the thread).
 """
 
 from __future__ import annotations

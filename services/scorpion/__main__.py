@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from feedmesh.scorpion.v1 import scorpion_pb2_grpc
 from services.chassis.lifecycle import Host, Leaf, serve_leaf
+from services.chassis.watched_folder import WatchedFolder
 from services.scorpion.aside import aside_of
 from services.scorpion.cache import caches_of
 from services.scorpion.clients import StaticStores
@@ -11,7 +12,6 @@ from services.scorpion.config import ScorpionConfig
 from services.scorpion.feature_file import load_feature_list
 from services.scorpion.forest.warming import warm as warm_forest
 from services.scorpion.metrics import ScorpionMetrics
-from services.scorpion.model_watch import ModelWatch
 from services.scorpion.models import ModelDirectory, Swap
 from services.scorpion.scorer import FetchTime, Scorer
 from services.scorpion.service import ScorpionServicer
@@ -35,7 +35,7 @@ def build(config: ScorpionConfig, host: Host) -> Leaf:
         log=host.log,
         swap=Swap(prepare=scorer.prepare, retire=scorer.retire),
     )
-    watch = ModelWatch(models, scan_ms=config.models_scan_ms, log=host.log)
+    watch = WatchedFolder("models", models, scan_ms=config.models_scan_ms, within=True, log=host.log)
     aside = aside_of(config, models, metrics, clock=host.clock, log=host.log)
     servicer = ScorpionServicer(features, scorer, models.current, aside, config=config, clock=host.clock)
 

@@ -12,8 +12,8 @@ import pytest
 import structlog
 from prometheus_client.registry import CollectorRegistry
 
+from services.chassis.watched_folder import WatchedFolder
 from services.pixie.graph_files import file_name
-from services.pixie.graph_watch import GraphWatch
 from services.pixie.live_graph import LiveGraph, NoGraph
 from services.pixie.metrics import PixieMetrics
 from tests.pixie.graphs import random_edges, write_graph
@@ -180,7 +180,7 @@ def test_watch_takes_up_a_version_that_appears(live: Live) -> None:
         return changed
 
     live.graph.reload = watched  # type: ignore[method-assign]
-    watch = GraphWatch(live.graph, scan_ms=200, log=structlog.get_logger())
+    watch = WatchedFolder("graphs", live.graph, scan_ms=200, within=False, log=structlog.get_logger())
     live.write(OLD)
     watch.start()
     try:

@@ -15,12 +15,12 @@ import pytest
 import structlog
 
 from services.chassis.errors import BadRequest, NotFound
+from services.chassis.watched_folder import WatchedFolder
 from services.scorpion.feature_file import parse_feature_list
 from services.scorpion.features import FeatureList
 from services.scorpion.forest import Forest
 from services.scorpion.metrics import ScorpionMetrics
 from services.scorpion.model_files import Sample, promote, write_model
-from services.scorpion.model_watch import ModelWatch
 from services.scorpion.models import ModelDirectory, ModelRefused, NoModel, UnknownModel, load_model
 from tests.scorpion.synthetic import Trained
 
@@ -289,7 +289,7 @@ def test_watch_loads_a_model_that_is_promoted_while_serving(
             swapped.set()
 
     models = ModelDirectory(tmp_path / "made", trained.features, models_max=8, metrics=metrics, log=Log())
-    watch = ModelWatch(models, scan_ms=200, log=Log())
+    watch = WatchedFolder("models", models, scan_ms=200, within=True, log=Log())
     watch.start()
     try:
         write(tmp_path / "made", trained)
