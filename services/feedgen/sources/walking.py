@@ -26,7 +26,7 @@ from services.feedgen.run import Run
 from services.feedgen.sources.facts import Facts
 
 _HOUR_S: Final = 3_600
-_PIN_VISITS_MAX: Final = 5_000
+_PIN_VISITS_MAX: Final = 2_000
 """Pins whose visits are asked for: a feature of those that become candidates."""
 _EXCLUDED_MAX: Final = 20_000
 """Boards that Pixie leaves out at most."""
