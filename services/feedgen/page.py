@@ -29,11 +29,6 @@ class Source(Enum):
     POPULAR_FALLBACK = 3
     LAST_KNOWN = 4
 
-    @property
-    def popular(self) -> bool:
-        """Whether the candidates are popular pins."""
-        return self in (Source.POPULAR_COLD_START, Source.POPULAR_FALLBACK)
-
 
 class Ranking(Enum):
     """How candidates are ranked."""

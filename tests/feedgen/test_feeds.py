@@ -155,6 +155,17 @@ def test_feed_is_made_without_pixie(feed: Feed, mesh: FakeMesh, fault: NotFound 
     assert status_of(run)["walk:picked"] == ("missed" if away else "skipped")
 
 
+def test_walk_from_recent_pins_needs_no_graph_and_is_not_called_last_known(
+    feed: Feed, mesh: FakeMesh
+) -> None:
+    act(mesh, 1_001)
+    mesh.down("user_graph")
+    page, run = make(feed, ask(feed="picked_for_you"))
+    assert basis_of(page, "picked") == "recent_pins"
+    assert page.source is Source.RECIPE
+    assert status_of(run)["graph"] == "missed"
+
+
 def test_home_blends_the_three(feed: Feed, mesh: FakeMesh) -> None:
     act(mesh, 1_001)
     page, run = make(feed, ask(feed="home"))

@@ -57,9 +57,10 @@ class FactsFetcher:
             # When one ends the request (a bad token), the others must not run on without a reader.
             for task in tasks:
                 task.cancel()
-        last_known = graph is None
+        last_known = False
         if graph is None:
             graph = self._last_known.get(ask.user)
+            last_known = graph is not None
         else:
             self._last_known.keep(ask.user, graph)
         if graph is not None:

@@ -57,11 +57,6 @@ class ExternalSort:
         self._path = path
         self._files: list[ArrayWriter] = []
 
-    @property
-    def run_count(self) -> int:
-        """Runs in the file so far."""
-        return len(self._runs)
-
     def add(self, keys: Column, states: Column | None = None) -> None:
         """Take keys in any order. Raises DiskFull."""
         self.added_count += keys.size
